@@ -1,0 +1,77 @@
+"""[P] Named bounds. Every queue, batch and loop has its limit here, with its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# --- subjects and names
+SUBJECT_BYTES_MAX: Final = 512
+SUBJECT_TOKENS_MAX: Final = 32
+CONSUMER_NAME_BYTES_MAX: Final = 256
+QUEUE_GROUP_BYTES_MAX: Final = 256
+QUEUE_GROUPS_MAX: Final = 16
+FILTERS_MAX: Final = 64
+MESSAGE_ID_BYTES_MAX: Final = 256
+PRODUCER_ID_BYTES_MAX: Final = 64
+REASON_BYTES_MAX: Final = 1024
+HEADERS_MAX: Final = 64
+HEADERS_BYTES_MAX: Final = 16 * KIB
+CLIENT_NAME_BYTES_MAX: Final = 256
+
+# --- messages and frames
+MESSAGE_BYTES_DEFAULT: Final = MIB
+MESSAGE_BYTES_MAX: Final = 64 * MIB
+BATCH_MESSAGES_MAX: Final = 16_384
+FRAME_BYTES_MIN: Final = 4 * MIB
+# What a frame carries beside the messages of a single-message batch.
+FRAME_OVERHEAD_BYTES: Final = 64 * KIB
+
+# --- offsets
+# Look-ups by offset search this far back; so no record's hull may be wider.
+RECORD_HULL_MAX: Final = 65_536
+
+# --- the log
+QUEUE_PUBLISH_BYTES_MAX: Final = 64 * MIB
+TRANSACTION_BYTES_MAX: Final = 8 * MIB
+TRANSACTION_RECORDS_MAX: Final = 10_000
+RESERVE_BYTES: Final = 16 * MIB
+WAL_CHECKPOINT_BYTES: Final = 16 * MIB
+
+# --- consumers
+SETTLEMENT_RANGES_MAX: Final = 10_000
+CREDIT_MESSAGES_DEFAULT: Final = 1_000
+CREDIT_MESSAGES_MAX: Final = 1_000_000
+CREDIT_BYTES_DEFAULT: Final = 64 * MIB
+CREDIT_BYTES_MAX: Final = 1024 * MIB
+WAITING_MAX: Final = 1_000_000
+WINDOW_BATCHES_MAX: Final = 1_024
+WINDOW_BYTES_MAX: Final = 8 * MIB
+RELEASES_BEFORE_ALONE: Final = 3
+
+# --- publishing
+PRODUCER_SEQUENCES_KEPT: Final = 1_024
+PRODUCERS_MAX: Final = 1_024
+DEDUP_IDS_MAX: Final = 100_000
+
+# --- the server
+RING_BYTES_MAX: Final = 64 * MIB
+STREAMS_MAX: Final = 10_000
+ADMIN_PAGE_DEFAULT: Final = 100
+ADMIN_PAGE_MAX: Final = 1_000
+
+
+def frame_bytes_max(message_bytes_max: int) -> int:
+    """The largest gRPC frame for a given message limit: one full message, or 4 MiB."""
+    return max(FRAME_BYTES_MIN, message_bytes_max + FRAME_OVERHEAD_BYTES)
+
+
+def check_relations() -> None:
+    """Raise AssertionError if two bounds contradict each other. Called by a test."""
+    assert BATCH_MESSAGES_MAX <= RECORD_HULL_MAX
+    assert MESSAGE_BYTES_DEFAULT < FRAME_BYTES_MIN <= TRANSACTION_BYTES_MAX
+    assert TRANSACTION_BYTES_MAX <= QUEUE_PUBLISH_BYTES_MAX
+    assert HEADERS_BYTES_MAX < FRAME_OVERHEAD_BYTES
+    assert CREDIT_MESSAGES_DEFAULT <= CREDIT_MESSAGES_MAX

@@ -1,0 +1,184 @@
+"""[P] The log's port: what the broker may ask of a log, and what it is told.
+
+Three logs implement it: SQLite segments (`log.py`), memory (`memory.py`, for
+simulation and tests) and nothing (`null.py`, a broker without a store). The port
+stays narrow and free of SQLite so that another database can take its place.
+
+Rules
+- One owner appends. lsns are dense; the owner knows them before the commit, and
+  says so: `expected_next_lsn` that differs from the log's is a bug and raises.
+- The outcome of an append is told once, in order, through the listener given at
+  open: `Committed(last_lsn)` covers every record up to that lsn. `Failed` is the
+  last word: nothing after it is ever committed by this object; whether the records
+  between the last Committed and the failure are on disk is unknown until reopened.
+- The listener is called on the log's own thread. It must not block or raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+import msgspec
+
+from hermes.log.record import Record, StoredRecord
+
+KeyFilter = Callable[[str], bool]
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False):
+    """Every record up to `last_lsn` is durable."""
+
+    last_lsn: int
+    segment_bytes: int  # size of the active segment's content, for the roll decision
+    queued_bytes: int  # still waiting in the queue
+
+
+class Failed(msgspec.Struct, frozen=True, gc=False):
+    """The log has stopped. `error` says why; reopen to learn what is on disk."""
+
+    error: Exception
+
+
+Outcome = Committed | Failed
+Listener = Callable[[Outcome], None]
+
+
+class SegmentInfo(msgspec.Struct, frozen=True):
+    """One segment, for GC, inspection and metrics. Bounds are inclusive."""
+
+    first_lsn: int
+    last_lsn: int
+    records: int
+    bytes: int
+    first_offset: int | None  # of the messages published in it
+    last_offset: int | None
+    lowest_touched: int | None  # offset hull over all its records
+    highest_touched: int | None
+    first_at_ns: int
+    last_at_ns: int
+    sealed: bool
+    subjects: tuple[str, ...]  # keys of its PUBLISHED records
+
+
+class LogReader(Protocol):
+    """Look-ups over every segment. Sync, one thread at a time, own connections.
+
+    Every method answers from committed records only, in lsn order, and holds no
+    transaction after it returns. Unknown offsets, terms and keys give empty answers.
+    """
+
+    def read(
+        self, from_lsn: int, *, limit: int, limit_bytes: int, payloads: bool = True
+    ) -> list[StoredRecord]:
+        """Records from an lsn on; at least one if there is any, whatever its size."""
+        ...
+
+    def publishes(
+        self,
+        from_offset: int,
+        *,
+        limit: int,
+        limit_bytes: int,
+        keys: KeyFilter | None = None,
+        before_offset: int | None = None,
+    ) -> tuple[list[StoredRecord], int]:
+        """PUBLISHED records that hold an offset >= from_offset and match the filter.
+
+        Returns them with the offset up to which everything was considered: where the
+        next call continues. `keys` is asked once per key and segment.
+        """
+        ...
+
+    def publish_of(self, offset: int) -> StoredRecord | None:
+        """The PUBLISHED record whose range holds the offset."""
+        ...
+
+    def touching(self, offset: int, *, after_lsn: int = 0, limit: int) -> list[StoredRecord]:
+        """Records whose hull first..last holds the offset."""
+        ...
+
+    def with_term(self, term: int, *, limit: int) -> list[StoredRecord]:
+        """Records that were appended with this look-up term."""
+        ...
+
+    def of_key(
+        self, key: str, *, kinds: Collection[int] | None = None, after_lsn: int = 0, limit: int
+    ) -> list[StoredRecord]:
+        """Records of one key (a subject, a consumer)."""
+        ...
+
+    def count_messages(self, from_offset: int, keys: KeyFilter | None = None) -> int:
+        """How many messages at or after the offset match the filter."""
+        ...
+
+    def offset_at_time(self, at_ns: int) -> int | None:
+        """Offset of the first message recorded at or after a Unix time; None if none is."""
+        ...
+
+    def latest(self, kind: int) -> StoredRecord | None:
+        """The newest record of a kind."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Log(Protocol):
+    """An append-only log with one writer."""
+
+    @property
+    def store_id(self) -> str:
+        """UUID of the store; empty for the null log."""
+        ...
+
+    @property
+    def next_lsn(self) -> int:
+        """The lsn that the next appended record gets."""
+        ...
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after the last PUBLISHED record appended."""
+        ...
+
+    @property
+    def oldest_offset(self) -> int:
+        """The oldest message offset whose record is still held (next_offset when none is)."""
+        ...
+
+    @property
+    def durable(self) -> bool:
+        """False for the null log: it numbers and forgets."""
+        ...
+
+    def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
+        """Queue records as one atomic group; returns the lsn of the last.
+
+        Never blocks. Raises `LogClosedError` once the log has failed or is closed.
+        """
+        ...
+
+    def roll(self, snapshot: Record, expected_next_lsn: int) -> int:
+        """Begin a new segment with SegmentSealed and `snapshot`; returns the snapshot's lsn.
+
+        SegmentSealed takes expected_next_lsn, the snapshot the one after it.
+        """
+        ...
+
+    def drop(self, first_lsn: int) -> None:
+        """Unlink the oldest segment, named by its first lsn.
+
+        The SegmentDropped record must be committed first. Raises ValueError for the
+        active segment or one that is not the oldest.
+        """
+        ...
+
+    def segments(self) -> list[SegmentInfo]:
+        """All segments, oldest first, the active one last."""
+        ...
+
+    def reader(self) -> LogReader: ...
+
+    def close(self) -> None:
+        """Commit what is queued, stop the writer, release the lock. Idempotent."""
+        ...
