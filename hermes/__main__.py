@@ -1,0 +1,8 @@
+"""`python -m hermes` is the `hermes` command."""
+
+from __future__ import annotations
+
+from hermes.server.cli import main
+
+if __name__ == "__main__":
+    main()
