@@ -215,11 +215,12 @@ class RangeMap(Generic[V]):
 
     # Neighbours are found with irange(): the bisect methods of sortedcontainers return
     # positions, and a position costs a rebuild of its index after every change.
-    __slots__ = ("_count", "_entries")
+    __slots__ = ("_count", "_entries", "_highest")
 
     def __init__(self, items: Iterable[tuple[int, int, V]] = ()) -> None:
         self._entries: SortedDict[int, tuple[int, V]] = SortedDict()
         self._count = 0
+        self._highest = -1  # no offset above it was ever held: most ranges are added there
         for first, last, value in items:
             self.add(first, last, value)
 
@@ -260,6 +261,7 @@ class RangeMap(Generic[V]):
         """Forget everything."""
         self._entries.clear()
         self._count = 0
+        self._highest = -1
 
     def add(self, first: int, last: int, value: V, *, merge: bool = False) -> None:
         """Hold `value` for first..last.
@@ -271,7 +273,10 @@ class RangeMap(Generic[V]):
         if last < first:
             raise ValueError(f"range {first}..{last} ends before it begins")
         entries = self._entries
-        before = self._at_or_before(last)
+        if first > self._highest + merge:  # above everything, and nothing to extend
+            before = None
+        else:
+            before = self._at_or_before(last)
         if before is not None:
             end, held = entries[before]
             if end >= first:
@@ -279,9 +284,11 @@ class RangeMap(Generic[V]):
             if merge and end == first - 1 and held == value:
                 entries[before] = (last, held)
                 self._count += last - end
+                self._highest = max(self._highest, last)
                 return
         entries[first] = (last, value)
         self._count += last - first + 1
+        self._highest = max(self._highest, last)
 
     def at(self, offset: int) -> V | None:
         """The value held for an offset; None when there is none."""
