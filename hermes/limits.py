@@ -10,6 +10,11 @@ MIB: Final = 1024 * KIB
 # --- subjects and names
 SUBJECT_BYTES_MAX: Final = 512
 SUBJECT_TOKENS_MAX: Final = 32
+# A subject in the longest v1 encoding: JSON that escapes every character.
+SUBJECT_WIRE_BYTES_MAX: Final = 4 * KIB
+# What is remembered of subjects seen before. A route may be as long as the audience.
+ROUTE_CACHE_MAX: Final = 65_536
+SUBJECT_CACHE_MAX: Final = 8_192
 CONSUMER_NAME_BYTES_MAX: Final = 256
 QUEUE_GROUP_BYTES_MAX: Final = 256
 QUEUE_GROUPS_MAX: Final = 16
