@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version
 
 import pytest
-from hermes_inspect import cli
 from typer.testing import CliRunner
+
+from hermes_inspect import cli
 
 PROMISED = ["log", "trace", "consumers", "segments", "stats", "at", "verify", "export", "sql"]
 
