@@ -1,0 +1,138 @@
+"""`hermes consumers`: list, show, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from hermes.cli.groups import group
+from hermes.cli.options import DEFAULT_SERVER, Json, Server, Yes, confirm
+from hermes.cli.output import Printer, duration, printable, rfc3339
+from hermes.client.admin import AdminClient, ConsumerInfo
+
+app = group("Durable consumers: list (the default), show, delete.")
+
+Name = Annotated[str, typer.Argument(help="Name of the consumer.", show_default=False)]
+
+
+@app.command("list")
+def list_consumers(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """All consumers: how far behind, what is in flight, waiting and dead."""
+    printer = Printer(json=json)
+    with AdminClient(server, name="hermes consumers") as admin:
+        consumers = list(admin.consumers())
+    if json:
+        for consumer in consumers:
+            printer.fields(_fields(consumer))
+    elif not consumers:
+        printer.line("No consumers. `hermes consume NAME FILTER` creates one.")
+    else:
+        printer.table(
+            ["NAME", "FILTER", "#POSITION", "#LAG", "#IN FLIGHT", "#WAITING", "#DEAD", "#MEMBERS"],
+            [
+                [
+                    consumer.name,
+                    " ".join(consumer.filters),
+                    f"{consumer.position}",
+                    f"{consumer.lag:,}",
+                    f"{consumer.in_flight:,}",
+                    f"{consumer.waiting:,}",
+                    f"{consumer.dead:,}",
+                    f"{consumer.members:,}",
+                ]
+                for consumer in consumers
+            ],
+        )
+    printer.flush()
+
+
+@app.command("show")
+def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> None:
+    """One consumer: its settings, its position and its members."""
+    printer = Printer(json=json)
+    with AdminClient(server, name="hermes consumers") as admin:
+        detail = admin.consumer(name)
+    if json:
+        members = [msgspec.structs.asdict(member) for member in detail.members]
+        printer.fields(_fields(detail.consumer) | {"members": members})
+        printer.flush()
+        return
+    consumer = detail.consumer
+    oldest = consumer.oldest_unacked_offset
+    lines = [
+        ("filter", " ".join(consumer.filters)),
+        ("position", f"{consumer.position}"),
+        ("lag", f"{consumer.lag:,}"),
+        ("in flight", f"{consumer.in_flight:,}"),
+        ("waiting", f"{consumer.waiting:,}"),
+        ("dead", f"{consumer.dead:,}"),
+        ("oldest unacked", "none" if oldest is None else f"{oldest}"),
+        ("ack timeout", duration(consumer.ack_timeout_ns)),
+        ("max attempts", f"{consumer.max_attempts}" if consumer.max_attempts else "no limit"),
+        ("backoff", _backoff(consumer)),
+        ("deleted when idle", _idle(consumer)),
+        ("created", rfc3339(consumer.created_at_ns)),
+    ]
+    printer.line(printable(consumer.name))
+    for label, value in lines:
+        printer.line(f"  {label:<18} {printable(value)}")
+    if detail.members:
+        printer.table(
+            ["MEMBER", "CLIENT", "VERSION", "PEER", "#IN FLIGHT", "#CREDIT"],
+            [
+                [
+                    f"{member.member}",
+                    member.client_name,
+                    member.client_version,
+                    member.peer,
+                    f"{member.in_flight:,}",
+                    f"{member.credit_messages:,}",
+                ]
+                for member in detail.members
+            ],
+        )
+    else:
+        printer.line("  no members connected")
+    printer.flush()
+
+
+@app.command("delete")
+def delete(
+    name: Name, server: Server = DEFAULT_SERVER, json: Json = False, yes: Yes = False
+) -> None:
+    """Forget a consumer, its position and what it has not settled."""
+    printer = Printer(json=json)
+    with AdminClient(server, name="hermes consumers") as admin:
+        found = admin.consumer(name).consumer
+        unsettled = found.lag + found.in_flight + found.waiting + found.dead
+        confirm(
+            f"Delete consumer {printable(name)} with {unsettled:,} unsettled messages "
+            f"and {found.members} members?",
+            yes=yes,
+        )
+        given_up = admin.delete_consumer(name)
+    if json:
+        printer.fields({"name": name, "deleted": True, "unsettled": given_up})
+    else:
+        printer.line(f"deleted {printable(name)}; {given_up:,} messages were unsettled")
+    printer.flush()
+
+
+def _fields(consumer: ConsumerInfo) -> dict[str, Any]:
+    fields = msgspec.structs.asdict(consumer)
+    fields["created_at"] = rfc3339(consumer.created_at_ns)
+    return fields
+
+
+def _backoff(consumer: ConsumerInfo) -> str:
+    if not consumer.backoff_max_ns:
+        return "none: redelivered at once"
+    initial, longest = consumer.backoff_initial_ns, consumer.backoff_max_ns
+    return f"{duration(initial)} doubling to {duration(longest)}"
+
+
+def _idle(consumer: ConsumerInfo) -> str:
+    limit_ns = consumer.inactivity_limit_ns
+    return f"after {duration(limit_ns)} without a member" if limit_ns else "never"

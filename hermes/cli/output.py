@@ -1,0 +1,227 @@
+"""How things look: for a person, or as JSON for a pipe.
+
+JSON: `payload` when it is UTF-8, else `payload_base64`; times as RFC 3339 in UTC
+plus the same as `_ns`. Text: a title line per message, headers and payload indented
+beneath it, so that no payload can pass for a title.
+
+Bytes from messages are not trusted: whatever is not printable is escaped before it
+is written (also in JSON, where an escape is the same string), so no payload moves
+the cursor, recolours the screen or reverses the text.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+BINARY_BYTES_SHOWN: Final = 64
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON: Final = msgspec.json.Encoder()
+
+
+class Shown(Protocol):
+    """What is shown of a message, whichever command received it."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def offset(self) -> int | None: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def published_at(self) -> datetime: ...
+
+
+# -------------------------------------------------------------------- plain text
+
+
+def printable(text: str) -> str:
+    """`text` with everything unprintable written as an escape: \\x1b, \\u202e, \\n."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    if character in "\n\r\t":
+        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def one_line(text: str) -> str:
+    """For error messages, which may quote anything."""
+    return printable(" ".join(text.split()))
+
+
+def rfc3339(unix_ns: int) -> str:
+    """`2026-01-31T12:00:00.000000123Z`: UTC with all nine digits."""
+    seconds, nanos = divmod(unix_ns, 1_000_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+
+
+def unix_ns(at: datetime) -> int:
+    """Nanoseconds since 1970, without the rounding of a float."""
+    return (at - _EPOCH) // timedelta(microseconds=1) * 1_000
+
+
+def duration(ns: int) -> str:
+    """`1.5s`, `2m`, `1h 30m`: short, for a person."""
+    if ns < 60_000_000_000:
+        return f"{ns / 1e9:.3f}".rstrip("0").rstrip(".") + "s"
+    parts = []
+    rest = ns // 1_000_000_000
+    for unit, seconds in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        amount, rest = divmod(rest, seconds)
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])
+
+
+# ---------------------------------------------------------------------- messages
+
+
+def payload_fields(payload: bytes) -> dict[str, str]:
+    """The one field of a JSON object that carries a payload."""
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def message_fields(message: Shown) -> dict[str, Any]:
+    """A message as one flat JSON object. `attempt` only where there is one."""
+    published_at_ns = unix_ns(message.published_at)
+    fields: dict[str, Any] = {
+        "offset": message.offset,
+        "subject": message.subject,
+        "id": message.id or None,
+        "published_at": rfc3339(published_at_ns),
+        "published_at_ns": published_at_ns,
+    }
+    if message.attempt:
+        fields["attempt"] = message.attempt
+    fields["headers"] = dict(message.headers)
+    fields.update(payload_fields(message.payload))
+    return fields
+
+
+def message_text(message: Shown) -> Text:
+    """A message for a person, over several lines."""
+    text = Text()
+    if message.offset is not None:
+        text.append(f"{message.offset} ", style="cyan")
+    text.append(printable(message.subject), style="bold")
+    when = message.published_at.astimezone()
+    text.append(f"  {when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}", style="dim")
+    if message.id:
+        text.append(f"  id {printable(message.id)}", style="dim")
+    if message.attempt > 1:
+        text.append(f"  attempt {message.attempt}", style="yellow")
+    for key, value in message.headers.items():
+        text.append(f"\n  {printable(key)}: {printable(value)}", style="green")
+    for line in payload_lines(message.payload):
+        text.append(f"\n  {line}")
+    return text
+
+
+def payload_lines(payload: bytes) -> list[str]:
+    if not payload:
+        return []
+    try:
+        lines = payload.decode().removesuffix("\n").split("\n")
+    except UnicodeDecodeError:
+        more = " …" if len(payload) > BINARY_BYTES_SHOWN else ""
+        return [f"({len(payload):,} bytes) {payload[:BINARY_BYTES_SHOWN].hex(' ')}{more}"]
+    return [printable(line.expandtabs()) for line in lines]
+
+
+# ----------------------------------------------------------------------- printing
+
+
+class Printer:
+    """Writes results to stdout, as JSON lines or for a person.
+
+    `flush=True` in the calls makes the result visible before they return: whoever
+    acks what was shown must know that it was.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+        self._out = sys.stdout
+        self._console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+
+    def message(self, message: Shown, *, flush: bool = True, **more: Any) -> None:
+        """One message. `more` are fields for the JSON object."""
+        if self.json:
+            self.fields(more | message_fields(message))
+        elif self._console.is_terminal:
+            self._console.print(message_text(message))
+        else:
+            self._out.write(message_text(message).plain + "\n")
+        if flush:
+            self._out.flush()
+
+    def fields(self, fields: Mapping[str, Any]) -> None:
+        """One JSON object on one line."""
+        self._out.write(_json_line(fields))
+
+    def line(self, text: str) -> None:
+        """One line for a person. The caller escapes what came from elsewhere."""
+        self._console.print(Text(text))
+
+    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+        """A table for a person. A column whose name starts with `#` is right-aligned."""
+        table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for column in columns:
+            name = column.removeprefix("#")
+            table.add_column(name, justify="right" if column != name else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        # A pipe has no width: never fold there.
+        width = None if self._console.is_terminal else 10_000
+        self._console.print(table, width=width, soft_wrap=False)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+
+_JSON_ESCAPED: Final = re.compile(r"[^ -~]")
+
+
+def _json_line(fields: Mapping[str, Any]) -> str:
+    text = _JSON.encode(fields).decode()
+    if not text.isprintable():
+        # Outside of strings JSON is ASCII, so whatever is unprintable is inside one,
+        # where an escape means the same.
+        text = _JSON_ESCAPED.sub(lambda found: _json_escape(found[0]), text)
+    return text + "\n"
+
+
+def _json_escape(character: str) -> str:
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def note(text: str) -> None:
+    """One line beside the result: on stderr, escaped."""
+    sys.stderr.write(one_line(text) + "\n")
+    sys.stderr.flush()
