@@ -1,6 +1,6 @@
 # Everything starts from a bare machine with git, make and Python 3.11 with venv.
 # The virtual environment holds exactly what requirements.lock names, and is built
-# anew when the lock changes: its stamp carries the lock's digest.
+# anew when the content of the lock changes: its stamp carries the digest.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -21,14 +21,16 @@ TESTS ?= tests
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(LOCKED): requirements.lock
+# No prerequisite: the name carries the digest, and a touched file must not cost the
+# environment that somebody is using.
+$(LOCKED):
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Hermes needs Python 3.11")'
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 # The build backend comes from the lock as well, hence no isolation.
-$(INSTALLED): $(LOCKED) pyproject.toml
+$(INSTALLED): $(LOCKED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
