@@ -62,9 +62,9 @@ def pure_modules(repository: Path) -> Iterator[tuple[str, ast.Module]]:
             for path in sorted((base / package).rglob("*.py")):
                 tree = ast.parse(path.read_text())
                 if (ast.get_docstring(tree) or "").startswith("[P]"):
-                    yield ".".join(path.relative_to(base).with_suffix("").parts).removesuffix(
-                        ".__init__"
-                    ), tree
+                    name = ".".join(path.relative_to(base).with_suffix("").parts)
+                    # A package's docstring speaks for everything in the package.
+                    yield name.removesuffix(".__init__"), tree
 
 
 def test_contracts_are_kept(repository: Path, bin_dir: Path) -> None:
