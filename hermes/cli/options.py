@@ -26,6 +26,9 @@ Server = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Count = Annotated[
+    int | None, typer.Option("--count", "-n", min=1, help="Stop after so many messages.")
+]
 From = Annotated[
     str,
     typer.Option(

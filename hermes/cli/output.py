@@ -15,7 +15,7 @@ import base64
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 BINARY_BYTES_SHOWN: Final = 64
+PIPE_COLUMNS: Final = 100_000
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _JSON: Final = msgspec.json.Encoder()
 
 
@@ -39,13 +39,13 @@ class Shown(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
     @property
-    def id(self) -> str: ...
+    def id(self) -> str | None: ...
     @property
     def offset(self) -> int | None: ...
     @property
     def attempt(self) -> int: ...
     @property
-    def published_at(self) -> datetime: ...
+    def published_at_ns(self) -> int: ...
 
 
 # -------------------------------------------------------------------- plain text
@@ -76,11 +76,6 @@ def rfc3339(unix_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
 
 
-def unix_ns(at: datetime) -> int:
-    """Nanoseconds since 1970, without the rounding of a float."""
-    return (at - _EPOCH) // timedelta(microseconds=1) * 1_000
-
-
 def duration(ns: int) -> str:
     """`1.5s`, `2m`, `1h 30m`: short, for a person."""
     if ns < 60_000_000_000:
@@ -107,13 +102,12 @@ def payload_fields(payload: bytes) -> dict[str, str]:
 
 def message_fields(message: Shown) -> dict[str, Any]:
     """A message as one flat JSON object. `attempt` only where there is one."""
-    published_at_ns = unix_ns(message.published_at)
     fields: dict[str, Any] = {
         "offset": message.offset,
         "subject": message.subject,
         "id": message.id or None,
-        "published_at": rfc3339(published_at_ns),
-        "published_at_ns": published_at_ns,
+        "published_at": rfc3339(message.published_at_ns),
+        "published_at_ns": message.published_at_ns,
     }
     if message.attempt:
         fields["attempt"] = message.attempt
@@ -128,8 +122,9 @@ def message_text(message: Shown) -> Text:
     if message.offset is not None:
         text.append(f"{message.offset} ", style="cyan")
     text.append(printable(message.subject), style="bold")
-    when = message.published_at.astimezone()
-    text.append(f"  {when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}", style="dim")
+    seconds, nanos = divmod(message.published_at_ns, 1_000_000_000)
+    when = datetime.fromtimestamp(seconds, UTC).astimezone()
+    text.append(f"  {when:%Y-%m-%d %H:%M:%S}.{nanos // 1_000_000:03d}", style="dim")
     if message.id:
         text.append(f"  id {printable(message.id)}", style="dim")
     if message.attempt > 1:
@@ -165,7 +160,11 @@ class Printer:
     def __init__(self, *, json: bool) -> None:
         self.json = json
         self._out = sys.stdout
-        self._console = Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
+        # A pipe has no width: never fold there.
+        width = None if sys.stdout.isatty() else PIPE_COLUMNS
+        self._console = Console(
+            file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width
+        )
 
     def message(self, message: Shown, *, flush: bool = True, **more: Any) -> None:
         """One message. `more` are fields for the JSON object."""
@@ -194,9 +193,7 @@ class Printer:
             table.add_column(name, justify="right" if column != name else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        # A pipe has no width: never fold there.
-        width = None if self._console.is_terminal else 10_000
-        self._console.print(table, width=width, soft_wrap=False)
+        self._console.print(table, soft_wrap=False)
 
     def flush(self) -> None:
         self._out.flush()
