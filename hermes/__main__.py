@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hermes.server.cli import main
+from hermes.cli.main import main
 
 if __name__ == "__main__":
     main()
