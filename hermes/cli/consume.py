@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hermes import Client
 from hermes.cli.groups import single
 from hermes.cli.options import (
     DEFAULT_SERVER,
@@ -21,7 +22,6 @@ from hermes.cli.options import (
     parse_start,
 )
 from hermes.cli.output import Printer, note
-from hermes.client.sync import Client
 
 
 def consume(
@@ -67,7 +67,7 @@ def consume(
             update=update,
         ) as messages,
     ):
-        if messages.created:
+        if messages.info.created:
             note(
                 f"created consumer {name}. It keeps its place, and what it has not settled is "
                 f"kept for it (payloads included) until: hermes consumers delete {name}"

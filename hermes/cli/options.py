@@ -101,11 +101,16 @@ def parse_headers(texts: Iterable[str]) -> dict[str, str]:
     return headers
 
 
+def stdin_is_terminal() -> bool:
+    """Is a person there to ask, or to type? Not when stdin is closed."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Ask on the terminal. Raises typer.Exit on no, UsageError when nobody can answer."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not stdin_is_terminal():
         raise UsageError(f"{question} Say --yes to go ahead without a terminal.")
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)

@@ -17,11 +17,17 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
+from hermes import AsyncClient, PublishAck
 from hermes.cli.groups import single
-from hermes.cli.options import DEFAULT_SERVER, Json, Server, UsageError, parse_headers
+from hermes.cli.options import (
+    DEFAULT_SERVER,
+    Json,
+    Server,
+    UsageError,
+    parse_headers,
+    stdin_is_terminal,
+)
 from hermes.cli.output import Printer, note
-from hermes.client.aio import AsyncClient
-from hermes.client.publishing import PublishAck
 from hermes.errors import HermesError
 
 WINDOW_LINES: Final = 1_000
@@ -57,13 +63,15 @@ def pub(
     """Publish one message, or one per line of stdin. Prints the offset."""
     headers = parse_headers(header or ())
     if payload is None and not lines:
-        if sys.stdin.isatty():
+        if stdin_is_terminal():
             raise UsageError("no payload: give one, or - or --lines to read stdin")
         lines = True
     if lines and payload is not None:
         raise UsageError("--lines reads stdin: leave the payload out")
     if lines and id is not None:
         raise UsageError("--id names one message: it does not go with lines")
+    if (lines or payload == "-") and sys.stdin is None:
+        raise UsageError("stdin is closed: there is nothing to publish")
     template = Template(subject, headers, id, durable=not live)
     if lines:
         asyncio.run(_publish_lines(server, template, Printer(json=json)))
@@ -171,11 +179,16 @@ class Pipeline:
                 self._count(outcome)
 
     def summarise(self) -> None:
-        """What was acknowledged, on stderr: the offsets themselves are on stdout as JSON."""
+        """What was acknowledged, in a line. Beside JSON, which has each offset, on stderr."""
         plural = "" if self._acknowledged == 1 else "s"
         where = "" if self._first is None else f", offsets {self._first} to {self._last}"
-        self._printer.flush()
-        note(f"published {self._acknowledged:,} message{plural}{where}")
+        text = f"published {self._acknowledged:,} message{plural}{where}"
+        if self._printer.json:
+            self._printer.flush()
+            note(text)
+        else:
+            self._printer.line(text)
+            self._printer.flush()
 
     async def _settle_oldest(self) -> None:
         number = self._acknowledged + 1
@@ -217,13 +230,13 @@ async def stdin_lines() -> AsyncIterator[bytes]:
 async def _readable(fd: int) -> None:
     """Wait for input, so that os.read does not block the loop."""
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+    ready = asyncio.Event()
     try:
-        loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
+        loop.add_reader(fd, ready.set)
     except PermissionError:  # a regular file: always readable, and epoll refuses it
         await asyncio.sleep(0)
         return
     try:
-        await ready
+        await ready.wait()
     finally:
         loop.remove_reader(fd)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from hermes import Client
 from hermes.cli.groups import single
 from hermes.cli.options import DEFAULT_SERVER, From, Json, Server, parse_start
 from hermes.cli.output import Printer
-from hermes.client.sync import Client
 
 
 def read(

@@ -16,10 +16,12 @@ import grpc
 import msgspec
 from google.protobuf.message import Message
 
-from hermes import rpc
+from hermes import __version__, rpc
 from hermes.admin.v1 import admin_pb2 as pb
 from hermes.broker.v1 import broker_pb2
 from hermes.client.errors import error_from_rpc
+from hermes.client.fork import ForkGuard, note_grpc_used
+from hermes.client.options import CHANNEL_OPTIONS, DEFAULT_ADDR, Seconds, client_options
 from hermes.errors import ClosedError, ConnectionLostError
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -135,20 +137,20 @@ class DeadLetterOutcome(msgspec.Struct, frozen=True):
 class AdminClient:
     """Blocking, thread-safe. Raises errors of `hermes.errors`; ClosedError after close().
 
-    `addr` is HOST:PORT; `timeout_seconds` bounds each call.
+    `addr` is HOST:PORT; `timeout` (seconds or timedelta) bounds each call.
     """
 
     def __init__(
         self,
-        addr: str = "127.0.0.1:4222",
+        addr: str = DEFAULT_ADDR,
         *,
         name: str | None = None,
-        timeout_seconds: float = TIMEOUT_SECONDS_DEFAULT,
+        timeout: Seconds = TIMEOUT_SECONDS_DEFAULT,
     ) -> None:
-        self._addr = addr
-        self._timeout_seconds = timeout_seconds
-        self._metadata = ((rpc.CLIENT_NAME_KEY, name or ""),)
-        self._channel = grpc.insecure_channel(addr)
+        self._options = client_options(addr, name, __version__, timeout, timeout, timeout)
+        self._fork_guard = ForkGuard()
+        note_grpc_used()
+        self._channel = grpc.insecure_channel(addr, options=CHANNEL_OPTIONS)
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -165,7 +167,8 @@ class AdminClient:
     def close(self) -> None:
         """Give the connection back. May be called more than once."""
         self._closed = True
-        self._channel.close()
+        if not self._fork_guard.forked:
+            self._channel.close()
 
     # --------------------------------------------------------------- consumers
 
@@ -267,6 +270,7 @@ class AdminClient:
         return DeadLetterOutcome(done.matched, done.changed, tuple(done.offsets))
 
     def _call(self, method: rpc.Method[RequestT, ResponseT], request: RequestT) -> ResponseT:
+        self._fork_guard.check()
         if self._closed:
             raise ClosedError("this AdminClient is closed")
         call: Callable[..., ResponseT] = self._channel.unary_unary(
@@ -275,11 +279,15 @@ class AdminClient:
             response_deserializer=method.response_class.FromString,
         )
         try:
-            return call(request, timeout=self._timeout_seconds, metadata=self._metadata)
+            return call(
+                request,
+                timeout=self._options.connect_timeout_ns / 1e9,
+                metadata=self._options.metadata,
+            )
         except grpc.RpcError as error:
             failure = error_from_rpc(error)
             if isinstance(failure, ConnectionLostError):
-                failure.hint = f"is `hermes serve` running at {self._addr}?"
+                raise self._options.unreachable(failure) from None
             raise failure from None
 
 
