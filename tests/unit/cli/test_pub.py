@@ -46,10 +46,9 @@ def client() -> FakeClient:
     return FakeClient()
 
 
-@pytest.fixture
-def pipeline(client: FakeClient, capsys: pytest.CaptureFixture[str]) -> pub.Pipeline:
-    template = pub.Template("s", {}, None, durable=True)
+def pipeline_of(client: FakeClient) -> pub.Pipeline:
     connected: Any = client
+    template = pub.Template("s", {}, None, durable=True)
     return pub.Pipeline(connected, template, Printer(json=True))
 
 
@@ -59,8 +58,9 @@ async def turns(count: int = 5) -> None:
 
 
 async def test_lines_go_out_in_order_and_answers_come_in_order(
-    client: FakeClient, pipeline: pub.Pipeline, capsys: pytest.CaptureFixture[str]
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pipeline = pipeline_of(client)
     lines = [b"%d" % number for number in range(50)]
     for line in lines:
         await pipeline.send(line)
@@ -75,9 +75,8 @@ async def test_lines_go_out_in_order_and_answers_come_in_order(
     assert captured.err == "published 50 messages, offsets 0 to 49\n"
 
 
-async def test_the_window_is_bounded(
-    client: FakeClient, pipeline: pub.Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_window_is_bounded(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = pipeline_of(client)
     monkeypatch.setattr(pub, "WINDOW_LINES", 3)
     await pipeline.send(b"1")
     await pipeline.send(b"2")
@@ -89,8 +88,9 @@ async def test_the_window_is_bounded(
 
 
 async def test_a_refused_line_is_named_and_the_rest_is_counted(
-    client: FakeClient, pipeline: pub.Pipeline, capsys: pytest.CaptureFixture[str]
+    client: FakeClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pipeline = pipeline_of(client)
     for line in (b"good", b"bad", b"good"):
         await pipeline.send(line)
     await turns()
@@ -102,9 +102,8 @@ async def test_a_refused_line_is_named_and_the_rest_is_counted(
     assert capsys.readouterr().err == "published 2 messages, offsets 0 to 2\n"
 
 
-async def test_cancelling_the_wait_does_not_cancel_the_publishing(
-    client: FakeClient, pipeline: pub.Pipeline
-) -> None:
+async def test_cancelling_the_wait_does_not_cancel_the_publishing(client: FakeClient) -> None:
+    pipeline = pipeline_of(client)
     await pipeline.send(b"1")
     waiting = asyncio.create_task(pipeline.finish())
     await turns()
