@@ -44,6 +44,21 @@ TRANSACTION_BYTES_MAX: Final = 8 * MIB
 TRANSACTION_RECORDS_MAX: Final = 10_000
 RESERVE_BYTES: Final = 16 * MIB
 WAL_CHECKPOINT_BYTES: Final = 16 * MIB
+# Beyond this the writer itself copies the last pages, so that the WAL starts over.
+WAL_BYTES_MAX: Final = 64 * MIB
+# Below this much free space publishes are refused: a full queue and its WAL still fit.
+LOW_SPACE_BYTES: Final = 128 * MIB
+# Ids of subjects and consumers that the writer remembers per segment.
+KEYS_CACHED_MAX: Final = 100_000
+READER_CONNECTIONS_MAX: Final = 32
+# A look-up under a filter merges the lines of up to so many keys; with more it walks
+# the line of all publishes, so many entries per call.
+FILTER_KEYS_MERGED_MAX: Final = 16
+FILTER_WALK_MAX: Final = 20_000
+# Filters whose keys a reader remembers.
+FILTERS_CACHED_MAX: Final = 64
+# Records at the end of the log whose chain is recomputed at open.
+TAIL_CHECK_RECORDS: Final = 1_000
 
 # --- consumers
 SETTLEMENT_RANGES_MAX: Final = 10_000
@@ -60,6 +75,11 @@ RELEASES_BEFORE_ALONE: Final = 3
 PRODUCER_SEQUENCES_KEPT: Final = 1_024
 PRODUCERS_MAX: Final = 1_024
 DEDUP_IDS_MAX: Final = 100_000
+
+# --- live subscriptions
+SUBSCRIPTIONS_MAX: Final = 100_000
+LIVE_BUFFER_BYTES_MAX: Final = 64 * MIB
+AUDIENCES_MAX: Final = 1_024
 
 # --- the server
 RING_BYTES_MAX: Final = 64 * MIB
@@ -78,5 +98,7 @@ def check_relations() -> None:
     assert BATCH_MESSAGES_MAX <= RECORD_HULL_MAX
     assert MESSAGE_BYTES_DEFAULT < FRAME_BYTES_MIN <= TRANSACTION_BYTES_MAX
     assert TRANSACTION_BYTES_MAX <= QUEUE_PUBLISH_BYTES_MAX
+    assert WAL_CHECKPOINT_BYTES < WAL_BYTES_MAX <= LOW_SPACE_BYTES
+    assert QUEUE_PUBLISH_BYTES_MAX < LOW_SPACE_BYTES
     assert HEADERS_BYTES_MAX < FRAME_OVERHEAD_BYTES
     assert CREDIT_MESSAGES_DEFAULT <= CREDIT_MESSAGES_MAX

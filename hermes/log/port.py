@@ -113,11 +113,15 @@ class LogReader(Protocol):
         ...
 
     def offset_at_time(self, at_ns: int) -> int | None:
-        """Offset of the first message recorded at or after a Unix time; None if none is."""
+        """Offset of the first message recorded at or after a Unix time; None if none is.
+
+        Found by bisection: where the wall clock was set back, one of the places where the
+        times pass `at_ns`, in the oldest segment that has one.
+        """
         ...
 
-    def latest(self, kind: int) -> StoredRecord | None:
-        """The newest record of a kind."""
+    def latest(self, kind: int, *, at_or_before_lsn: int | None = None) -> StoredRecord | None:
+        """The newest record of a kind, or the newest not after an lsn."""
         ...
 
     def close(self) -> None: ...
@@ -151,25 +155,44 @@ class Log(Protocol):
         """False for the null log: it numbers and forgets."""
         ...
 
+    @property
+    def low_space(self) -> bool:
+        """The disk is below the reserve's watermark: publishes are to be refused."""
+        ...
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of the records that wait for their commit."""
+        ...
+
+    @property
+    def low_space(self) -> bool:
+        """True while publishes should be refused: the disk is almost full."""
+        ...
+
     def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
         """Queue records as one atomic group; returns the lsn of the last.
 
-        Never blocks. Raises `LogClosedError` once the log has failed or is closed.
+        Never blocks, and never refuses for want of room: who reads publishes looks at
+        `queued_bytes` and `low_space`. Raises `LogClosedError` once the log has failed or
+        is closed, ValueError for records that no log may hold (`record.admit`).
         """
         ...
 
-    def roll(self, snapshot: Record, expected_next_lsn: int) -> int:
+    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:
         """Begin a new segment with SegmentSealed and `snapshot`; returns the snapshot's lsn.
 
-        SegmentSealed takes expected_next_lsn, the snapshot the one after it.
+        SegmentSealed takes expected_next_lsn, the snapshot the one after it. The log fills
+        SegmentSealed itself, with the engine time given and the snapshot's at_ns. Raises
+        ValueError when the active segment is empty, LogClosedError as `append` does.
         """
         ...
 
     def drop(self, first_lsn: int) -> None:
         """Unlink the oldest segment, named by its first lsn.
 
-        The SegmentDropped record must be committed first. Raises ValueError for the
-        active segment or one that is not the oldest.
+        The SegmentDropped record that names it must be committed first. Raises ValueError
+        if it is not, for the active segment, or for one that is not the oldest.
         """
         ...
 

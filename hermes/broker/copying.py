@@ -1,0 +1,75 @@
+"""Dead letters get their copies on `_dead_letter.<subject>`: after the event, once the
+stored batch is at hand. What to publish is decided in dead_letters.py."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from hermes.broker.batch import LineBatch
+from hermes.broker.consumer import Consumer
+from hermes.broker.dead_letters import copies, without_copy
+from hermes.broker.events import Ranges
+from hermes.broker.intake import Intake
+from hermes.broker.ports import FetchRanges, Host
+from hermes.broker.ranges import Range
+from hermes.broker.ring import Ring
+from hermes.broker.state import State
+
+COPIES_PER_TURN = 64
+
+
+class Copying:
+    """The dead letters that still need a copy, in order."""
+
+    def __init__(self, state: State, ring: Ring, host: Host, intake: Intake) -> None:
+        self._state = state
+        self._ring = ring
+        self._host = host
+        self._intake = intake
+        self._todo: deque[tuple[str, int, int, int]] = deque()  # consumer, its lsn, first, last
+        self._ready: deque[tuple[str, int, LineBatch, Range]] = deque()
+
+    def resume(self) -> None:
+        """After a start: what a crash left without a copy."""
+        for consumer, dead in without_copy(self._state):
+            self.add(consumer, (dead,))
+
+    def add(self, consumer: Consumer, ranges: Ranges) -> None:
+        for first, last in ranges:
+            self._todo.append((consumer.name, consumer.created_lsn, first, last))
+        self._host.wake()
+
+    def run(self, now_ns: int) -> None:
+        """Publish a bounded number of copies; read what is not at hand."""
+        for _ in range(min(len(self._todo), COPIES_PER_TURN)):
+            self._find(*self._todo.popleft())
+        for _ in range(min(len(self._ready), COPIES_PER_TURN)):
+            self._publish(*self._ready.popleft(), now_ns)
+        if self._todo or self._ready:
+            self._host.wake()
+
+    def _find(self, name: str, created_lsn: int, first: int, last: int) -> None:
+        while first <= last:
+            batch = self._ring.find(first)
+            if batch is None:
+                ranges = ((first, last),)
+                self._host.fetch(FetchRanges(name, created_lsn, ranges, for_copies=True))
+                return
+            self._ready.append((name, created_lsn, batch, (first, min(last, batch.last))))
+            first = batch.last + 1
+
+    def fetched(self, request: FetchRanges, batches: Sequence[LineBatch]) -> None:
+        for first, last in request.ranges:
+            for batch in batches:
+                a, b = max(first, batch.first), min(last, batch.last)
+                if a <= b:
+                    self._ready.append((request.consumer, request.created_lsn, batch, (a, b)))
+
+    def _publish(
+        self, name: str, created_lsn: int, batch: LineBatch, dead: Range, now_ns: int
+    ) -> None:
+        consumer = self._state.consumers.get(name)
+        if consumer is not None and consumer.created_lsn == created_lsn:
+            for event in copies(consumer, batch, *dead):
+                self._intake.enter_copy(event, now_ns)

@@ -1,0 +1,316 @@
+"""Members, feeds and the rounds that turn what is due into deliveries.
+
+Each consumer with members has a Feed (what could be sent) and Seats (who could get it).
+A consumer is *ready* when something changed that may allow a delivery: a publish, a
+settlement, credit, a member, a due time. `run` visits the ready ones once per turn,
+expires leases, plans (dispatch.py), records Delivered, and hangs the frames on the
+commit. A consumer in which nothing changed costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from heapq import heappop, heappush
+
+import msgspec
+
+from hermes import limits
+from hermes.broker import events as ev
+from hermes.broker.batch import LineBatch
+from hermes.broker.consumer import Consumer
+from hermes.broker.dispatch import Assignment, Slot, plan
+from hermes.broker.feed import Feed
+from hermes.broker.journal import Journal
+from hermes.broker.ports import Fetch, FetchAhead, Fetched, FetchRanges, Host, MemberPort
+from hermes.broker.ranges import Range
+from hermes.broker.redelivery import decide_expiry, due_leases, hulls
+from hermes.broker.ring import Ring
+from hermes.broker.router import Route
+from hermes.broker.subject import matcher
+
+READ_AHEAD_BATCHES = limits.WINDOW_BATCHES_MAX // 2
+READ_AHEAD_BYTES = limits.WINDOW_BYTES_MAX // 2
+
+
+class Seat(msgspec.Struct):
+    """A member's place at its consumer, as long as its stream lasts."""
+
+    member: int
+    consumer: str
+    created_lsn: int  # of the consumer: a namesake made later is another one
+    session: int
+    port: MemberPort
+    credit_messages: int
+    credit_bytes: int
+    served: int = 0
+    overdue: int = 0  # expired at this member, which has sent nothing since
+
+
+class Deliveries:
+    """Everything between consumers' state and members' streams."""
+
+    def __init__(
+        self, journal: Journal, ring: Ring, host: Host, redelivery_batch_size: int
+    ) -> None:
+        self.seats: dict[int, Seat] = {}
+        self.ready: dict[str, None] = {}  # a set in order of arrival
+        self._journal = journal
+        self._state = journal.state
+        self._ring = ring
+        self._host = host
+        self._batch_size = redelivery_batch_size
+        self._feeds: dict[str, Feed] = {}
+        self._by_consumer: dict[str, list[Seat]] = {}
+        self._alarms: list[tuple[int, str]] = []  # heap: (engine time, consumer)
+        self._alarm_of: dict[str, int] = {}
+
+    # --------------------------------------------------------------- members
+
+    def join(self, consumer: Consumer, seat: Seat) -> None:
+        self.seats[seat.member] = seat
+        self._by_consumer.setdefault(consumer.name, []).append(seat)
+        if consumer.name not in self._feeds:
+            self._feeds[consumer.name] = Feed(consumer.position, self._state.next_offset)
+            consumer.rebuild_dues()  # entries that surfaced for an earlier feed
+        self.mark(consumer.name)
+
+    def leave(self, seat: Seat) -> None:
+        """Forget a member. Its events are the caller's."""
+        if self.seats.pop(seat.member, None) is None:
+            return
+        seats = self._by_consumer[seat.consumer]
+        seats.remove(seat)
+        if not seats:
+            self.forget(seat.consumer)
+        else:
+            self.mark(seat.consumer)
+
+    def forget(self, name: str) -> list[Seat]:
+        """Forget a consumer; returns the members it still had."""
+        seats = self._by_consumer.pop(name, [])
+        for seat in seats:
+            self.seats.pop(seat.member, None)
+        self._feeds.pop(name, None)
+        self.ready.pop(name, None)
+        self._alarm_of.pop(name, None)
+        return seats
+
+    def mark(self, name: str) -> None:
+        """Something changed for this consumer."""
+        if name in self._feeds and name not in self.ready:
+            self.ready[name] = None
+            self._host.wake()
+
+    def published(self, route: Route, batch: LineBatch) -> None:
+        """A batch entered the line. Costs the matching consumers with members only."""
+        for name in route.consumers:
+            feed = self._feeds.get(name)
+            if feed is not None:
+                if feed.tailing:
+                    feed.published(batch)
+                self.mark(name)
+
+    # ---------------------------------------------------------------- rounds
+
+    def run(self, now_ns: int, at_ns: int) -> None:
+        """Visit every consumer that is ready or has something due."""
+        self._ring_alarms(now_ns)
+        ready, self.ready = self.ready, {}
+        for name in ready:
+            consumer, feed = self._state.consumers.get(name), self._feeds.get(name)
+            if consumer is not None and feed is not None:
+                self._visit(consumer, feed, now_ns, at_ns)
+
+    def _visit(self, consumer: Consumer, feed: Feed, now_ns: int, at_ns: int) -> None:
+        self._expire(consumer, now_ns, at_ns)
+        self._surface_due(consumer, feed, now_ns)
+        self._refill(consumer, feed)
+        slots = [self._slot(consumer, seat) for seat in self._by_consumer[consumer.name]]
+        assignments = plan(consumer, feed, slots, now_ns)
+        if assignments:
+            self._deliver(consumer, assignments, now_ns)
+            self.mark(consumer.name)  # until a round assigns nothing
+        for slot in slots:
+            self.seats[slot.member].served = slot.served
+        self._set_alarm(consumer, now_ns)
+
+    def _slot(self, consumer: Consumer, seat: Seat) -> Slot:
+        member = consumer.members[seat.member]
+        return Slot(
+            seat.member,
+            seat.credit_messages,
+            seat.credit_bytes,
+            member.in_flight + seat.overdue,
+            member.in_flight_bytes,
+            member.alone > 0,
+            seat.served,
+        )
+
+    def _deliver(self, consumer: Consumer, assignments: list[Assignment], now_ns: int) -> None:
+        deadline_ns = now_ns + consumer.policy.ack_timeout_ns
+        for run in _runs(assignments):
+            member, attempt = run[0].member, run[0].attempt
+            seat = self.seats[member]
+            messages = sum(a.last - a.first + 1 for a in run)
+            total_bytes = sum((a.last - a.first + 1) * a.batch.mean_bytes for a in run)
+            for ranges in hulls((a.first, a.last) for a in run):
+                self._journal.record(
+                    ev.Delivered(
+                        engine_time_ns=now_ns,
+                        consumer=consumer.name,
+                        ranges=ranges,
+                        session=seat.session,
+                        member=member,
+                        attempt=attempt,
+                        deadline_ns=deadline_ns,
+                        mean_bytes=-(-total_bytes // messages),
+                    )
+                )
+            self._journal.after_commit(partial(seat.port.deliver, run))
+
+    # --------------------------------------------------- expiry, redelivery
+
+    def _expire(self, consumer: Consumer, now_ns: int, at_ns: int) -> None:
+        pieces = due_leases(consumer, now_ns, self._batch_size)
+        for first, last, lease in pieces:
+            seat = self.seats.get(lease.member)
+            if seat is not None:
+                seat.overdue += last - first + 1
+        for event in decide_expiry(consumer, pieces, now_ns=now_ns, at_ns=at_ns):
+            self._journal.record(event)
+        if pieces:
+            self.mark(consumer.name)  # there may be more than one round of them
+
+    def _surface_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> None:
+        if feed.awaited or len(feed.redeliveries) >= self._batch_size:
+            return
+        missing: list[Range] = []
+        for due_ns, first, last in consumer.dues.pop_due(now_ns):
+            for a, b, waiting in consumer.waiting.overlapping(first, last):
+                if waiting.due_ns == due_ns:
+                    missing += self._redeliver(feed, a, b)
+            if len(feed.redeliveries) + len(missing) >= self._batch_size:
+                break
+        if missing:
+            feed.awaited = True
+            request = FetchRanges(
+                consumer.name, consumer.created_lsn, tuple(missing), for_copies=False
+            )
+            self._host.fetch(request)
+
+    def _redeliver(self, feed: Feed, first: int, last: int) -> list[Range]:
+        """Queue what the ring has of first..last; returns what must be read."""
+        while first <= last:
+            batch = self._ring.find(first)
+            if batch is None:
+                return [(first, last)]
+            upto = min(last, batch.last)
+            feed.redeliveries.append((batch, first, upto))
+            first = upto + 1
+        return []
+
+    # ---------------------------------------------------------------- feeds
+
+    def _refill(self, consumer: Consumer, feed: Feed) -> None:
+        if feed.tailing or feed.fetching or not feed.low:
+            return
+        if not self._ring.holds(feed.scanned_to):
+            feed.fetching = True
+            self._host.fetch(
+                FetchAhead(
+                    consumer.name,
+                    consumer.created_lsn,
+                    feed.scanned_to,
+                    consumer.policy.filters,
+                    READ_AHEAD_BATCHES,
+                    READ_AHEAD_BYTES,
+                )
+            )
+            return
+        wanted = matcher(consumer.policy.filters)
+        found = self._ring.since(feed.scanned_to, READ_AHEAD_BATCHES)
+        for batch in found:
+            feed.fill(
+                (batch,) if wanted(batch.subject) else (), batch.last + 1, self._state.next_offset
+            )
+            if feed.full:
+                break
+        if feed.hungry:
+            self.mark(consumer.name)
+
+    def fetched(self, answer: Fetched) -> None:
+        """A reader's answer. One for a consumer or feed that is gone is dropped."""
+        request: Fetch = answer.request
+        consumer = self._state.consumers.get(request.consumer)
+        feed = self._feeds.get(request.consumer)
+        if consumer is None or feed is None or consumer.created_lsn != request.created_lsn:
+            return
+        if isinstance(request, FetchRanges):
+            self._fetched_due(feed, request.ranges, answer.batches)
+        elif feed.fetching and feed.scanned_to == request.from_offset:
+            feed.fetching = False
+            feed.fill(answer.batches, answer.scanned_to, self._state.next_offset)
+            if answer.scanned_to == request.from_offset and not feed.tailing:
+                # What follows is not committed yet, and too much for the ring.
+                self._journal.after_commit(partial(self.mark, consumer.name))
+                return
+        self.mark(consumer.name)
+
+    @staticmethod
+    def _fetched_due(feed: Feed, ranges: Iterable[Range], batches: Iterable[LineBatch]) -> None:
+        feed.awaited = False
+        held = list(batches)
+        for first, last in ranges:
+            for batch in held:
+                a, b = max(first, batch.first), min(last, batch.last)
+                if a <= b:
+                    feed.redeliveries.append((batch, a, b))
+
+    # ---------------------------------------------------------------- alarms
+
+    def _set_alarm(self, consumer: Consumer, now_ns: int) -> None:
+        # What is overdue already waits for room, and room marks the consumer ready.
+        times = [
+            due_ns
+            for due_ns in (consumer.deadlines.next_due_ns(), consumer.dues.next_due_ns())
+            if due_ns is not None and due_ns > now_ns
+        ]
+        if not times:
+            return
+        due_ns = min(times)
+        set_for = self._alarm_of.get(consumer.name)
+        if set_for is None or due_ns < set_for or set_for <= now_ns:
+            self._alarm_of[consumer.name] = due_ns
+            heappush(self._alarms, (due_ns, consumer.name))
+
+    def _ring_alarms(self, now_ns: int) -> None:
+        while self._alarms and self._alarms[0][0] <= now_ns:
+            _, name = heappop(self._alarms)
+            self._alarm_of.pop(name, None)
+            if name in self._feeds:
+                self.ready[name] = None
+
+    def next_alarm_ns(self) -> int | None:
+        """Engine time at which something falls due; None when nothing will."""
+        return self._alarms[0][0] if self._alarms else None
+
+    @property
+    def behind(self) -> int:
+        """Consumers with members that are not tailing: they read from ring or disk."""
+        return sum(not feed.tailing for feed in self._feeds.values())
+
+
+def _runs(assignments: list[Assignment]) -> Iterable[list[Assignment]]:
+    """Neighbours with the same member and attempt, as one delivery each.
+
+    Not regrouped beyond that: first attempts must be recorded in offset order.
+    """
+    run: list[Assignment] = []
+    for assignment in assignments:
+        if run and (run[0].member, run[0].attempt) != (assignment.member, assignment.attempt):
+            yield run
+            run = []
+        run.append(assignment)
+    if run:
+        yield run

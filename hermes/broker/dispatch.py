@@ -1,0 +1,139 @@
+"""[P] Who gets what: due redeliveries first, then first attempts in offset order.
+
+Policy. A batch goes whole to one member where it fits; it is cut when a good part of
+the member's credit is free, or when the member has nothing in flight (such a member
+always gets something, so a batch larger than the credit does not starve). Among
+members with room the one with the smallest share of its credit in use wins, then the
+one served longest ago. A message that came back for free too often goes alone to a
+member that holds nothing else.
+
+`plan` takes from the feed and returns assignments; the engine turns them into events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from hermes import limits
+from hermes.broker.batch import LineBatch
+from hermes.broker.consumer import Consumer
+from hermes.broker.feed import Feed
+
+ASSIGNMENTS_MAX = 256  # per turn and consumer; the rest follows in the next turn
+CUT_PART = 4  # a batch is cut when at least a quarter of the credit is free
+
+
+class Slot(msgspec.Struct):
+    """One member's room, as of this turn."""
+
+    member: int
+    credit_messages: int
+    credit_bytes: int
+    in_flight: int
+    in_flight_bytes: int
+    alone: bool  # holds a message that wants it for itself
+    served: int  # higher is more recent
+
+    def room(self, count: int, mean_bytes: int, *, alone: bool) -> int:
+        """How many of `count` messages it takes now."""
+        if self.alone or (alone and self.in_flight):
+            return 0
+        if alone:
+            return 1
+        free = self.credit_messages - self.in_flight
+        if mean_bytes:
+            free = min(free, (self.credit_bytes - self.in_flight_bytes) // mean_bytes)
+        if not self.in_flight:
+            return min(count, max(free, 1))
+        if free >= count:
+            return count
+        return free if free * CUT_PART >= self.credit_messages else 0
+
+    @property
+    def load(self) -> float:
+        return self.in_flight / self.credit_messages
+
+
+class Assignment(msgspec.Struct, frozen=True, gc=False):
+    """Offsets first..last of a batch for a member, as delivery number `attempt`."""
+
+    member: int
+    attempt: int
+    batch: LineBatch
+    first: int
+    last: int
+
+
+def plan(consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int) -> list[Assignment]:
+    """Assign what the feed holds until it or the members' room is used up."""
+    assignments: list[Assignment] = []
+    if consumer.paused or not slots:
+        return assignments
+    _plan_redeliveries(consumer, feed, slots, now_ns, assignments)
+    if consumer.waiting.count < limits.WAITING_MAX:
+        _plan_first_attempts(consumer, feed, slots, assignments)
+    return assignments
+
+
+def _plan_first_attempts(
+    consumer: Consumer, feed: Feed, slots: Sequence[Slot], out: list[Assignment]
+) -> None:
+    position = consumer.position
+    while feed.window and len(out) < ASSIGNMENTS_MAX:
+        batch = feed.window[0]
+        first = max(batch.first, position)
+        if first <= batch.last:
+            taken = _assign(slots, batch, first, batch.last, 1, out)
+            if not taken:
+                return
+            position = first + taken
+        if position > batch.last:
+            feed.pop()
+
+
+def _plan_redeliveries(
+    consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int, out: list[Assignment]
+) -> None:
+    while feed.redeliveries and len(out) < ASSIGNMENTS_MAX:
+        batch, first, last = feed.redeliveries.popleft()
+        for a, b, waiting in consumer.waiting.overlapping(first, last):
+            if waiting.due_ns > now_ns:
+                continue  # nacked again meanwhile; it has its own entry
+            alone = waiting.releases >= limits.RELEASES_BEFORE_ALONE
+            at = a
+            while at <= b:
+                taken = _assign(slots, batch, at, b, waiting.attempt + 1, out, alone=alone)
+                if not taken:
+                    feed.redeliveries.appendleft((batch, at, last))
+                    return
+                at += taken
+
+
+def _assign(
+    slots: Sequence[Slot],
+    batch: LineBatch,
+    first: int,
+    last: int,
+    attempt: int,
+    out: list[Assignment],
+    *,
+    alone: bool = False,
+) -> int:
+    """Give the head of first..last to the best member; returns how many messages."""
+    count, mean_bytes = last - first + 1, batch.mean_bytes
+    best: Slot | None = None
+    room = 0
+    for slot in slots:
+        offered = slot.room(count, mean_bytes, alone=alone)
+        if offered > 0 and (best is None or (slot.load, slot.served) < (best.load, best.served)):
+            best, room = slot, offered
+    if best is None:
+        return 0
+    best.in_flight += room
+    best.in_flight_bytes += room * mean_bytes
+    best.alone = alone
+    best.served = max(slot.served for slot in slots) + 1
+    out.append(Assignment(best.member, attempt, batch, first, first + room - 1))
+    return room
