@@ -1,0 +1,371 @@
+"""Every setting of a server: its name, environment variable, bounds and default.
+
+Theory: `ServerConfig` is the one table. The environment, the flags of `hermes serve`
+and the documentation are derived from it, so a setting is added in one place. A config
+that exists is valid: construction checks every field and their relations, and reports
+all that is wrong at once.
+
+Times are in seconds here, because people write them; everything behind takes `_ns`.
+Nothing is read from files, and nothing is started here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import ipaddress
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, get_type_hints
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from hermes import limits
+from hermes.errors import ConfigError
+
+_PREFIX: Final = "HERMES_"
+# Read by the client and the command line, not by a server.
+_VARIABLES_OF_CLIENTS: Final = frozenset({"HERMES_SERVER"})
+_NONE_TEXTS: Final = frozenset({"", "none"})
+_TRUE_TEXTS: Final = frozenset({"1", "true", "yes", "on"})
+_FALSE_TEXTS: Final = frozenset({"0", "false", "no", "off", ""})
+
+DAY_SECS: Final = 86_400
+NS_PER_SEC: Final = 1_000_000_000
+
+# Ten years: far beyond use, and in nanoseconds still far from 2^63.
+_SECS_MAX: Final = 3650 * DAY_SECS
+_Retention = Annotated[float, Meta(ge=1, le=_SECS_MAX)]
+
+
+def _meta(variable: str, expected: str, text: str, **bounds: Any) -> Meta:
+    return Meta(description=text, extra={"variable": variable, "expected": expected}, **bounds)
+
+
+def _count(variable: str, text: str, low: int = 1, high: int = 10_000_000) -> Meta:
+    return _meta(variable, f"an integer from {low:,} to {high:,}", text, ge=low, le=high)
+
+
+def _seconds(variable: str, text: str, low: float = 0.01) -> Meta:
+    expected = f"seconds, from {low:g} to {_SECS_MAX:,}"
+    return _meta(variable, expected, text, ge=low, le=_SECS_MAX)
+
+
+def _seconds_or_none(variable: str, text: str, none: str) -> Meta:
+    return _meta(variable, f"seconds, from 1 to {_SECS_MAX:,}, or none ({none})", text)
+
+
+def _choice(variable: str, text: str, *choices: str) -> Meta:
+    return _meta(variable, f"one of {', '.join(choices)}", text, pattern=f"^({'|'.join(choices)})$")
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one server. Raises ConfigError when a value is not allowed."""
+
+    listen_addr: Annotated[
+        str,
+        _meta("HERMES_LISTEN_ADDR", "HOST:PORT", "Address to listen on; port 0 takes a free one."),
+    ] = "127.0.0.1:4222"
+    insecure: Annotated[
+        bool, _meta("HERMES_INSECURE", "true or false", "Allow listening beyond this machine.")
+    ] = False
+    store_path: Annotated[
+        Path | None,
+        _meta("HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability"),
+    ] = None
+
+    subscriber_channel_capacity: Annotated[
+        int, _count("HERMES_CHANNEL_CAPACITY", "Messages buffered for a live subscription.")
+    ] = 8192
+    grpc_output_buffer: Annotated[
+        int, _count("HERMES_GRPC_OUTPUT_BUFFER", "Messages put into one frame at most.")
+    ] = 1024
+    max_message_bytes: Annotated[
+        int,
+        _count(
+            "HERMES_MAX_MESSAGE_BYTES",
+            "Largest payload of a message.",
+            high=limits.MESSAGE_BYTES_MAX,
+        ),
+    ] = limits.MESSAGE_BYTES_DEFAULT
+
+    default_ack_timeout_secs: Annotated[
+        float, _seconds("HERMES_ACK_TIMEOUT", "Ack timeout of a consumer that asks for none.")
+    ] = 30
+    default_max_in_flight: Annotated[
+        int,
+        _count(
+            "HERMES_MAX_IN_FLIGHT",
+            "Credit of a v1 subscriber that asks for none.",
+            high=limits.CREDIT_MESSAGES_MAX,
+        ),
+    ] = 32
+    max_delivery_attempts: Annotated[
+        int,
+        _count(
+            "HERMES_MAX_DELIVERY_ATTEMPTS",
+            "Failures after which a message is dead; 0: never.",
+            low=0,
+            high=1_000_000,
+        ),
+    ] = 5
+    redelivery_interval_secs: Annotated[
+        float, _seconds("HERMES_REDELIVERY_INTERVAL", "Longest time between redelivery rounds.")
+    ] = 5
+    redelivery_batch_size: Annotated[
+        int, _count("HERMES_REDELIVERY_BATCH_SIZE", "Leases expired per consumer and round.")
+    ] = 100
+    dedup_window_secs: Annotated[
+        float, _seconds("HERMES_DEDUP_WINDOW", "How long message ids are remembered.", 0)
+    ] = 120
+    dedup_ids_max: Annotated[
+        int, _count("HERMES_DEDUP_IDS_MAX", "Message ids remembered at most.", low=0)
+    ] = limits.DEDUP_IDS_MAX
+
+    retention_secs: Annotated[
+        float, _seconds("HERMES_RETENTION_SECS", "How long settled messages are kept.", 1)
+    ] = 7 * DAY_SECS
+    audit_retention_secs: Annotated[
+        _Retention | None,
+        _seconds_or_none("HERMES_AUDIT_RETENTION_SECS", "How long the trail is kept.", "for ever"),
+    ] = None
+    dead_letter_retention_secs: Annotated[
+        _Retention | None,
+        _seconds_or_none(
+            "HERMES_DEAD_LETTER_RETENTION_SECS",
+            "How long dead letters are kept.",
+            "until replayed or discarded",
+        ),
+    ] = None
+    gc_interval_secs: Annotated[
+        float, _seconds("HERMES_GC_INTERVAL", "Time between looks for what can be deleted.")
+    ] = 60
+    segment_bytes_max: Annotated[
+        int,
+        _count(
+            "HERMES_SEGMENT_BYTES",
+            "Size at which a new segment begins.",
+            low=64 * limits.KIB,
+            high=64 * 1024 * limits.MIB,
+        ),
+    ] = 256 * limits.MIB
+    segment_age_secs: Annotated[
+        float, _seconds("HERMES_SEGMENT_AGE", "Age at which a new segment begins.", 1)
+    ] = DAY_SECS
+    snapshot_interval_records: Annotated[
+        int, _count("HERMES_SNAPSHOT_INTERVAL", "Records between snapshots.", low=100)
+    ] = 50_000
+
+    shutdown_grace_secs: Annotated[
+        float, _seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
+    ] = 10
+    log_format: Annotated[
+        str, _choice("HERMES_LOG_FORMAT", "Form of the log on stderr.", "auto", "human", "json")
+    ] = "auto"
+    log_level: Annotated[
+        str,
+        _choice("HERMES_LOG_LEVEL", "Least level logged.", "debug", "info", "warning", "error"),
+    ] = "info"
+
+    def __post_init__(self) -> None:
+        store_path: object = self.store_path
+        if isinstance(store_path, str):  # kind to callers without a type checker
+            msgspec.structs.force_setattr(self, "store_path", Path(store_path))
+        problems = {}
+        for setting in SETTINGS:
+            value = getattr(self, setting.field)
+            try:
+                msgspec.convert(value, setting.annotation)
+            except msgspec.ValidationError:
+                problems[setting.field] = setting.problem(value)
+        if "listen_addr" not in problems and (problem := self._address_problem()):
+            problems["listen_addr"] = problem
+        if problems:
+            raise _config_error(
+                [f"{field} {problem}" for field, problem in problems.items()], problems
+            )
+
+    def _address_problem(self) -> str:
+        try:
+            host, _ = split_address(self.listen_addr)
+        except ValueError as error:
+            return f"is {self.listen_addr!r}: {error}"
+        if self.insecure or is_loopback(host):
+            return ""
+        return (
+            f"is {self.listen_addr!r}: whoever reaches it could read and write everything, as "
+            "there is no authentication yet; expected a loopback address, or --insecure "
+            "(HERMES_INSECURE=1)"
+        )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> ServerConfig:
+        """The configuration that the environment asks for (default: os.environ).
+
+        Raises ConfigError naming every variable that is wrong, its value and what was
+        expected.
+        """
+        return cls.from_texts(os.environ if environ is None else environ)
+
+    @classmethod
+    def from_texts(
+        cls, environ: Mapping[str, str], flags: Mapping[str, str] | None = None, **fields: Any
+    ) -> ServerConfig:
+        """From the environment, overridden by `flags` (field -> text), then by `fields`.
+
+        Raises ConfigError naming every bad value with the variable or flag it came from.
+        """
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        problems: dict[str, str] = {}
+        for setting in SETTINGS:
+            if setting.field in fields:
+                values[setting.field] = fields[setting.field]
+                continue
+            if flags is not None and setting.field in flags:
+                source, text = setting.flag, flags[setting.field]
+            elif setting.variable in environ:
+                source, text = setting.variable, environ[setting.variable]
+            else:
+                continue
+            sources[setting.field] = source
+            value = setting.parse(text)
+            if isinstance(value, UnsetType):
+                problems[setting.field] = setting.problem(text)
+            else:
+                values[setting.field] = value
+        try:
+            config = cls(**values)
+        except ConfigError as error:
+            problems |= error.fields["problems"]
+        else:
+            if not problems:
+                return config
+        lines = [f"{sources.get(field, field)} {text}" for field, text in problems.items()]
+        raise _config_error(lines, problems)
+
+    @property
+    def frame_bytes_max(self) -> int:
+        """The largest gRPC frame that is taken or sent."""
+        return limits.frame_bytes_max(self.max_message_bytes)
+
+    def digest(self) -> bytes:
+        """SHA-256 (32 bytes) over every field's name and value: did the settings change?"""
+        lines = [f"{s.field}={s.show(getattr(self, s.field))}\n" for s in SETTINGS]
+        return hashlib.sha256("".join(sorted(lines)).encode()).digest()
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One field of ServerConfig and how it is written outside."""
+
+    field: str
+    variable: str  # environment
+    annotation: Any
+    default: Any
+    expected: str
+    text: str
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.field.removesuffix("_secs").replace("_", "-")
+
+    @property
+    def is_switch(self) -> bool:
+        return isinstance(self.default, bool)
+
+    def parse(self, text: str) -> Any:
+        """The value a text stands for; UNSET when it is not one."""
+        text = text.strip()
+        if self.is_switch:
+            folded = text.casefold()
+            if folded in _TRUE_TEXTS:
+                return True
+            return False if folded in _FALSE_TEXTS else UNSET
+        if self.default is None and text.casefold() in _NONE_TEXTS:
+            return None
+        if self.field.startswith("log_"):
+            text = text.casefold()
+        try:
+            return msgspec.convert(text, self.annotation, strict=False, dec_hook=_decode)
+        except (msgspec.ValidationError, ValueError):
+            return UNSET
+
+    def problem(self, value: object) -> str:
+        return f"is {str(value)!r}: expected {self.expected}"
+
+    def show(self, value: object) -> str:
+        """The text that means this value."""
+        if value is None:
+            return "none"
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _decode(kind: type, value: Any) -> Any:
+    """What msgspec does not convert by itself."""
+    if kind is Path:
+        return Path(value).expanduser()
+    raise NotImplementedError(kind)
+
+
+def _settings() -> tuple[Setting, ...]:
+    hints = get_type_hints(ServerConfig, vars(sys.modules[__name__]), include_extras=True)
+    settings = []
+    for field in msgspec.structs.fields(ServerConfig):
+        (meta,) = hints[field.name].__metadata__
+        extra = meta.extra
+        settings.append(
+            Setting(
+                field.name,
+                extra["variable"],
+                hints[field.name],
+                field.default,
+                extra["expected"],
+                meta.description,
+            )
+        )
+    return tuple(settings)
+
+
+SETTINGS: Final = _settings()
+
+
+def _config_error(lines: list[str], problems: dict[str, str]) -> ConfigError:
+    """One error for all of them; `problems` is field -> what is wrong."""
+    return ConfigError("; ".join(lines), problems=problems)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host (without brackets) and port. Raises ValueError that says what was expected."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    ascii_digits = port.isascii() and port.isdigit()
+    bare_v6 = ":" in host and not address.startswith("[")
+    if not colon or not host or bare_v6 or not ascii_digits or int(port) > 65_535:
+        raise ValueError("expected HOST:PORT such as 127.0.0.1:4222 or [::1]:4222")
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    """HERMES_* variables that mean nothing, each with the closest that does ('' if none)."""
+    known = {setting.variable for setting in SETTINGS}
+    unknown = []
+    for name in sorted(environ):
+        if name.startswith(_PREFIX) and name not in known | _VARIABLES_OF_CLIENTS:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+            unknown.append((name, close[0] if close else ""))
+    return unknown

@@ -1,0 +1,164 @@
+"""The gRPC server: its options, the services it offers, and the address it takes.
+
+One grpc.aio server with generic handlers from the method table (`hermes.rpc`), the
+standard health service and reflection. It knows no broker: behaviours are handed in,
+and every one is guarded, so that an error leaves as a status and never as a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+from grpc_reflection.v1alpha import reflection
+
+from hermes import limits, rpc
+from hermes.errors import HermesError
+from hermes.server.config import ServerConfig, split_address
+from hermes.server.status import abort, internal_error
+
+Context = grpc.aio.ServicerContext[Any, Any]
+AnyMethod = rpc.Method[Any, Any]
+# Unary requests: (request, context); streams of requests: (request iterator, context).
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+
+HEALTH_SERVICE: Final = "grpc.health.v1.Health"
+# A peer that vanished is noticed after time + timeout.
+KEEPALIVE_TIME_MS: Final = 10_000
+KEEPALIVE_TIMEOUT_MS: Final = 5_000
+# Clients ping every 10 s; allow for jitter, or grpc answers ENHANCE_YOUR_CALM.
+PING_INTERVAL_MIN_MS: Final = 5_000
+# What grpc allows itself beside the RPCs: the default of 100 would stop streams early.
+_METADATA_BYTES_MAX: Final = 16 * limits.KIB
+
+
+class AddressError(HermesError):
+    """The server cannot listen on its address."""
+
+
+class Endpoint:
+    """A gRPC server that is bound but does not serve before `start`."""
+
+    def __init__(self, config: ServerConfig, handlers: Mapping[AnyMethod, Behaviour]) -> None:
+        """Raises AddressError when the address cannot be taken."""
+        self._server = grpc.aio.server(
+            options=server_options(config), maximum_concurrent_rpcs=limits.STREAMS_MAX
+        )
+        services = sorted({method.service for method in handlers})
+        for service in services:
+            methods = {
+                method.name: _rpc_handler(method, behaviour)
+                for method, behaviour in handlers.items()
+                if method.service == service
+            }
+            generic = grpc.method_handlers_generic_handler(service, methods)
+            self._server.add_generic_rpc_handlers((generic,))
+        self._services = ["", *services]
+        self._health = health_aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*services, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        self.address = self._bind(config.listen_addr)
+
+    def _bind(self, address: str) -> str:
+        host, port = split_address(address)
+        if port:
+            _check_free(host, port, address)
+        try:
+            bound_port = self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise AddressError(
+                f"cannot listen on {address}", hint="choose another with --listen-addr"
+            ) from None
+        return f"[{host}]:{bound_port}" if ":" in host else f"{host}:{bound_port}"
+
+    async def start(self) -> None:
+        """Accept connections; health says NOT_SERVING until told otherwise."""
+        await self.set_serving(serving=False)
+        await self._server.start()
+
+    async def set_serving(self, *, serving: bool) -> None:
+        """What the health service answers, for the server and each service."""
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        for service in self._services:
+            await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
+
+    async def stop(self, grace_secs: float) -> None:
+        """Refuse new RPCs, wait so long for those running, then cancel them. Idempotent."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_secs)
+
+
+def server_options(config: ServerConfig) -> list[tuple[str, int]]:
+    """grpc channel arguments, each with its reason."""
+    return [
+        # Without it two servers share a port silently, each getting some connections.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", config.frame_bytes_max),
+        ("grpc.max_send_message_length", -1),  # frames are bounded where they are built
+        ("grpc.max_metadata_size", _METADATA_BYTES_MAX),
+        ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),  # an idle consumer stays
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),
+    ]
+
+
+def _check_free(host: str, port: int, address: str) -> None:
+    """Learn why an address cannot be taken, which grpc does not tell."""
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, target = infos[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+    except OSError as error:
+        reason = error.strerror or os.strerror(error.errno or 0)
+        raise AddressError(
+            f"cannot listen on {address}: {reason}",
+            hint="another server may be running there; choose another address with --listen-addr",
+        ) from None
+
+
+def _rpc_handler(method: AnyMethod, behaviour: Behaviour) -> grpc.RpcMethodHandler[Any, Any]:
+    make: Callable[..., grpc.RpcMethodHandler[Any, Any]]
+    if method.client_streaming:
+        make = (
+            grpc.stream_stream_rpc_method_handler
+            if method.server_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+    else:
+        make = (
+            grpc.unary_stream_rpc_method_handler
+            if method.server_streaming
+            else grpc.unary_unary_rpc_method_handler
+        )
+    return make(
+        _guarded(method.path, behaviour),
+        request_deserializer=method.request_class.FromString,
+        response_serializer=method.response_class.SerializeToString,
+    )
+
+
+def _guarded(path: str, behaviour: Behaviour) -> Behaviour:
+    """The behaviour, whose errors end the RPC with a status."""
+
+    async def guarded(request: Any, context: Context) -> Any:
+        try:
+            return await behaviour(request, context)
+        except HermesError as error:
+            await abort(context, error)
+        except (grpc.aio.AbortError, grpc.aio.UsageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug must not reach the client raw
+            await abort(context, internal_error(error, path))
+
+    return guarded
