@@ -188,20 +188,22 @@ class Dropped(_message.Message):
     def __init__(self, engine_time_ns: _Optional[int] = ..., session: _Optional[int] = ..., subscription: _Optional[int] = ..., messages: _Optional[int] = ..., first_published_lsn: _Optional[int] = ..., last_published_lsn: _Optional[int] = ...) -> None: ...
 
 class Delivered(_message.Message):
-    __slots__ = ("engine_time_ns", "session", "member", "attempt", "deadline_ns", "ranges")
+    __slots__ = ("engine_time_ns", "session", "member", "attempt", "deadline_ns", "ranges", "mean_bytes")
     ENGINE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_NS_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_BYTES_FIELD_NUMBER: _ClassVar[int]
     engine_time_ns: int
     session: int
     member: int
     attempt: int
     deadline_ns: int
     ranges: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, engine_time_ns: _Optional[int] = ..., session: _Optional[int] = ..., member: _Optional[int] = ..., attempt: _Optional[int] = ..., deadline_ns: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ...) -> None: ...
+    mean_bytes: int
+    def __init__(self, engine_time_ns: _Optional[int] = ..., session: _Optional[int] = ..., member: _Optional[int] = ..., attempt: _Optional[int] = ..., deadline_ns: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ..., mean_bytes: _Optional[int] = ...) -> None: ...
 
 class Acked(_message.Message):
     __slots__ = ("engine_time_ns", "session", "member", "ranges")
@@ -300,14 +302,13 @@ class Released(_message.Message):
     def __init__(self, engine_time_ns: _Optional[int] = ..., session: _Optional[int] = ..., member: _Optional[int] = ..., attempt: _Optional[int] = ..., cause: _Optional[_Union[ReleaseCause, str]] = ..., failure: _Optional[bool] = ..., due_ns: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class DeadLettered(_message.Message):
-    __slots__ = ("engine_time_ns", "session", "cause", "attempts", "failures", "reason", "subject", "at_ns", "ranges")
+    __slots__ = ("engine_time_ns", "session", "cause", "attempts", "failures", "reason", "at_ns", "ranges")
     ENGINE_TIME_NS_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
-    SUBJECT_FIELD_NUMBER: _ClassVar[int]
     AT_NS_FIELD_NUMBER: _ClassVar[int]
     RANGES_FIELD_NUMBER: _ClassVar[int]
     engine_time_ns: int
@@ -316,10 +317,9 @@ class DeadLettered(_message.Message):
     attempts: int
     failures: int
     reason: str
-    subject: str
     at_ns: int
     ranges: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, engine_time_ns: _Optional[int] = ..., session: _Optional[int] = ..., cause: _Optional[_Union[DeadCause, str]] = ..., attempts: _Optional[int] = ..., failures: _Optional[int] = ..., reason: _Optional[str] = ..., subject: _Optional[str] = ..., at_ns: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, engine_time_ns: _Optional[int] = ..., session: _Optional[int] = ..., cause: _Optional[_Union[DeadCause, str]] = ..., attempts: _Optional[int] = ..., failures: _Optional[int] = ..., reason: _Optional[str] = ..., at_ns: _Optional[int] = ..., ranges: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Replayed(_message.Message):
     __slots__ = ("engine_time_ns", "session", "due_ns", "ranges")
@@ -720,7 +720,7 @@ class SnapshotMember(_message.Message):
     def __init__(self, member: _Optional[int] = ..., session: _Optional[int] = ..., credit_messages: _Optional[int] = ..., credit_bytes: _Optional[int] = ...) -> None: ...
 
 class SnapshotLease(_message.Message):
-    __slots__ = ("first", "last", "member", "attempt", "failures", "releases", "deadline_ns")
+    __slots__ = ("first", "last", "member", "attempt", "failures", "releases", "deadline_ns", "mean_bytes")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     MEMBER_FIELD_NUMBER: _ClassVar[int]
@@ -728,6 +728,7 @@ class SnapshotLease(_message.Message):
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     RELEASES_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_NS_FIELD_NUMBER: _ClassVar[int]
+    MEAN_BYTES_FIELD_NUMBER: _ClassVar[int]
     first: int
     last: int
     member: int
@@ -735,7 +736,8 @@ class SnapshotLease(_message.Message):
     failures: int
     releases: int
     deadline_ns: int
-    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., member: _Optional[int] = ..., attempt: _Optional[int] = ..., failures: _Optional[int] = ..., releases: _Optional[int] = ..., deadline_ns: _Optional[int] = ...) -> None: ...
+    mean_bytes: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., member: _Optional[int] = ..., attempt: _Optional[int] = ..., failures: _Optional[int] = ..., releases: _Optional[int] = ..., deadline_ns: _Optional[int] = ..., mean_bytes: _Optional[int] = ...) -> None: ...
 
 class SnapshotWaiting(_message.Message):
     __slots__ = ("first", "last", "attempt", "failures", "releases", "due_ns")
@@ -754,14 +756,13 @@ class SnapshotWaiting(_message.Message):
     def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., attempt: _Optional[int] = ..., failures: _Optional[int] = ..., releases: _Optional[int] = ..., due_ns: _Optional[int] = ...) -> None: ...
 
 class SnapshotDead(_message.Message):
-    __slots__ = ("first", "last", "attempts", "failures", "cause", "reason", "subject", "at_ns", "copy_offset")
+    __slots__ = ("first", "last", "attempts", "failures", "cause", "reason", "at_ns", "copy_offset")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     LAST_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
-    SUBJECT_FIELD_NUMBER: _ClassVar[int]
     AT_NS_FIELD_NUMBER: _ClassVar[int]
     COPY_OFFSET_FIELD_NUMBER: _ClassVar[int]
     first: int
@@ -770,10 +771,9 @@ class SnapshotDead(_message.Message):
     failures: int
     cause: DeadCause
     reason: str
-    subject: str
     at_ns: int
     copy_offset: int
-    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., attempts: _Optional[int] = ..., failures: _Optional[int] = ..., cause: _Optional[_Union[DeadCause, str]] = ..., reason: _Optional[str] = ..., subject: _Optional[str] = ..., at_ns: _Optional[int] = ..., copy_offset: _Optional[int] = ...) -> None: ...
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ..., attempts: _Optional[int] = ..., failures: _Optional[int] = ..., cause: _Optional[_Union[DeadCause, str]] = ..., reason: _Optional[str] = ..., at_ns: _Optional[int] = ..., copy_offset: _Optional[int] = ...) -> None: ...
 
 class SnapshotSession(_message.Message):
     __slots__ = ("session", "principal", "peer", "client_name", "client_version", "client_id")
