@@ -121,7 +121,11 @@ class LogReader(Protocol):
         ...
 
     def latest(self, kind: int, *, at_or_before_lsn: int | None = None) -> StoredRecord | None:
-        """The newest record of a kind, or the newest not after an lsn."""
+        """The newest record of a rare kind, or the newest not after an lsn.
+
+        Raises ValueError for kinds that travel with messages (below `FIRST_RARE_KIND`):
+        nobody asks for the newest of those, and an index would cost each commit.
+        """
         ...
 
     def close(self) -> None: ...
@@ -163,11 +167,6 @@ class Log(Protocol):
     @property
     def queued_bytes(self) -> int:
         """Bytes of the records that wait for their commit."""
-        ...
-
-    @property
-    def low_space(self) -> bool:
-        """True while publishes should be refused: the disk is almost full."""
         ...
 
     def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:

@@ -10,10 +10,14 @@ This module holds plain data and arithmetic. No I/O, no SQLite, no protobuf.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from hashlib import blake2b
+from typing import Final
 
 import msgspec
+
+from hermes.limits import RECORD_HULL_MAX
 
 
 class Kind(IntEnum):
@@ -61,6 +65,12 @@ class Kind(IntEnum):
 
 LOG_KINDS = frozenset({Kind.PUBLISHED, Kind.SEGMENT_SEALED, Kind.LOST})
 
+# Kinds below travel with messages; those from here on are rare, and the newest of
+# each can be looked up.
+FIRST_RARE_KIND: Final = 17
+
+_PUBLISHED: Final = int(Kind.PUBLISHED)
+
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """A record to append.
@@ -104,3 +114,30 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False):
 def look_up_term(text: str) -> int:
     """The 63-bit digest under which a record can be found by a text (a message id)."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def admit(records: Sequence[Record], next_offset: int) -> tuple[int, int]:
+    """Check a group before it is queued; returns (next offset after it, its size in bytes).
+
+    Raises ValueError for what a log must never hold: a hull wider than
+    `RECORD_HULL_MAX` or upside down, a publish that is not numbered densely.
+    """
+    size_bytes = 0
+    for record in records:
+        size_bytes += len(record.body)
+        if record.payload is not None:
+            size_bytes += len(record.payload)
+        first, last = record.first, record.last
+        if first is None or last is None:
+            if first is not last:
+                raise ValueError(f"half a range: {first}..{last}")
+            if record.kind == _PUBLISHED:
+                raise ValueError("a publish without offsets")
+            continue
+        if not 0 <= last - first < RECORD_HULL_MAX or first < 0:
+            raise ValueError(f"hull {first}..{last} is not within {RECORD_HULL_MAX} offsets")
+        if record.kind == _PUBLISHED:
+            if first != next_offset:
+                raise ValueError(f"publish numbered from {first}, the next offset is {next_offset}")
+            next_offset = last + 1
+    return next_offset, size_bytes

@@ -1,0 +1,100 @@
+"""[P] Bodies of the few records that the log itself writes or must understand.
+
+SegmentSealed and Lost are written here; of SegmentDropped the log reads which segment
+it announces. Every other body is opaque, but for the engine time in front of each.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+
+from hermes.errors import StoreDamagedError
+from hermes.log.facts import Mark, SegmentFacts
+from hermes.log.v1 import log_pb2
+
+_Message = TypeVar("_Message", log_pb2.SegmentSealed, log_pb2.SegmentDropped, log_pb2.Lost)
+
+
+def seal_body(facts: SegmentFacts, engine_time_ns: int) -> bytes:
+    """SegmentSealed: what the segment that ends here holds."""
+    return log_pb2.SegmentSealed(
+        engine_time_ns=engine_time_ns,
+        first_lsn=facts.first_lsn,
+        last_lsn=facts.last_lsn,
+        records=facts.records,
+        first_offset=facts.first_offset,
+        last_offset=facts.last_offset,
+        lowest_touched=facts.lowest_touched,
+        highest_touched=facts.highest_touched,
+        chain=facts.end.chain,
+    ).SerializeToString()
+
+
+def sealed_facts(body: bytes, first_at_ns: int, last_at_ns: int, base_offset: int) -> SegmentFacts:
+    """A SegmentSealed read back, with what it does not carry: times, and the next offset
+    at the segment's start. Raises StoreDamagedError if it cannot be parsed."""
+    seal = _parse(log_pb2.SegmentSealed(), body)
+    last_offset = seal.last_offset if seal.HasField("last_offset") else None
+    return SegmentFacts(
+        first_lsn=seal.first_lsn,
+        end=Mark(
+            seal.last_lsn, base_offset if last_offset is None else last_offset + 1, seal.chain
+        ),
+        first_offset=seal.first_offset if seal.HasField("first_offset") else None,
+        last_offset=last_offset,
+        lowest_touched=seal.lowest_touched if seal.HasField("lowest_touched") else None,
+        highest_touched=seal.highest_touched if seal.HasField("highest_touched") else None,
+        first_at_ns=first_at_ns,
+        last_at_ns=last_at_ns,
+    )
+
+
+def lost_body(log_end: Mark, head: Mark, engine_time_ns: int) -> bytes:
+    """Lost: HEAD knew records up to `head`, the log ends at `log_end`."""
+    return log_pb2.Lost(
+        engine_time_ns=engine_time_ns,
+        first_lsn=log_end.lsn + 1,
+        last_lsn=head.lsn,
+        first_offset=log_end.next_offset,
+        next_offset=head.next_offset,
+        chain=head.chain,
+    ).SerializeToString()
+
+
+def lost_range(body: bytes) -> tuple[int, int]:
+    """First and last lsn that a Lost record names. Raises StoreDamagedError."""
+    lost = _parse(log_pb2.Lost(), body)
+    return lost.first_lsn, lost.last_lsn
+
+
+def dropped_range(body: bytes) -> tuple[int, int]:
+    """First and last lsn of the segment that a SegmentDropped announces.
+
+    Raises StoreDamagedError if it cannot be parsed.
+    """
+    dropped = _parse(log_pb2.SegmentDropped(), body)
+    return dropped.first_lsn, dropped.last_lsn
+
+
+def engine_time_of(body: bytes) -> int:
+    """The engine time in a body, field 1 of every kind; 0 if there is none."""
+    if body[:1] != b"\x08":
+        return 0
+    value = shift = 0
+    for byte in body[1:11]:
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+        shift += 7
+    return 0
+
+
+def _parse(message: _Message, body: bytes) -> _Message:
+    try:
+        message.ParseFromString(body)
+    except DecodeError as error:
+        kind = message.DESCRIPTOR.name
+        raise StoreDamagedError(f"a {kind} record cannot be parsed: {error}") from error
+    return message

@@ -1,0 +1,152 @@
+"""Which segments exist, and who may write them.
+
+`Catalog` is the owning process's list; readers take the tuple that is current when a
+look-up begins. `FolderCatalog` is the same for a process that only reads: it looks into
+the folder each time. `StoreLock` makes sure that there is one writer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from bisect import bisect_right
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from hermes.errors import StoreError, StoreLockedError
+from hermes.log.database import connect_to_read
+from hermes.log.facts import SegmentFacts
+from hermes.log.segment import file_name, read_start
+
+LOCK_NAME: Final = "LOCK"
+_SEGMENT: Final = re.compile(r"(\d{20})\.segment")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One segment. `base_offset` is the next offset when it began; `facts` are known of
+    the sealed ones in the owning process, None elsewhere."""
+
+    first_lsn: int
+    base_offset: int
+    path: Path
+    facts: SegmentFacts | None = None
+
+
+class Source(Protocol):
+    """Where a reader learns of segments."""
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All segments, oldest first."""
+        ...
+
+
+def position_of(entries: tuple[Entry, ...], lsn: int) -> int:
+    """Index of the segment that would hold an lsn; 0 for one before all."""
+    return max(0, bisect_right(entries, lsn, key=lambda entry: entry.first_lsn) - 1)
+
+
+def position_of_offset(entries: tuple[Entry, ...], offset: int) -> int:
+    """Index of the last segment that began at or before an offset; 0 for one before all.
+
+    A segment without publishes begins at the same offset as the next; the last of them
+    holds it.
+    """
+    return max(0, bisect_right(entries, offset, key=lambda entry: entry.base_offset) - 1)
+
+
+def list_segments(folder: Path) -> list[tuple[int, Path]]:
+    """(first lsn, path) of each segment file, in order. Raises OSError."""
+    matches = [(_SEGMENT.fullmatch(path.name), path) for path in folder.iterdir()]
+    return sorted((int(match[1]), path) for match, path in matches if match)
+
+
+class Catalog:
+    """The segments of an open store. Changed by one thread at a time, read by any."""
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self._entries = entries
+
+    def entries(self) -> tuple[Entry, ...]:
+        return self._entries
+
+    @property
+    def active(self) -> Entry:
+        return self._entries[-1]
+
+    def rolled(self, facts: SegmentFacts, folder: Path) -> None:
+        """The active segment was sealed with these facts; the next one follows it."""
+        *older, last = self._entries
+        sealed = msgspec.structs.replace(last, facts=facts)
+        first_lsn = facts.end.lsn + 1
+        entry = Entry(first_lsn, facts.end.next_offset, folder / file_name(first_lsn))
+        self._entries = (*older, sealed, entry)
+
+    def dropped(self) -> None:
+        """The oldest segment is gone."""
+        self._entries = self._entries[1:]
+
+
+class FolderCatalog:
+    """The segments of a store that another process may be writing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[int, Entry] = {}
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Raises StoreError when there is no store."""
+        try:
+            found = list_segments(self._folder)
+        except OSError as error:
+            raise StoreError(f"{self._folder} cannot be read: {error.strerror}") from error
+        self._known = {
+            first_lsn: self._known.get(first_lsn) or self._describe(first_lsn, path)
+            for first_lsn, path in found
+            if path.exists()
+        }
+        return tuple(self._known.values())
+
+    def _describe(self, first_lsn: int, path: Path) -> Entry:
+        db = connect_to_read(path)
+        try:
+            start = read_start(db, path.name)
+        finally:
+            db.close()
+        return Entry(first_lsn, start.before.next_offset, path)
+
+
+class StoreLock:
+    """An exclusive flock on the file LOCK, held from open to close."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises StoreLockedError naming the holder, StoreError if LOCK cannot be made."""
+        path = folder / LOCK_NAME
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{folder} is not writable: {error.strerror}", path=str(folder)
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise StoreLockedError(
+                f"{folder} is in use by another server" + (f", process {holder}" if holder else ""),
+                hint="stop it first, or choose another store path",
+                path=str(folder),
+                holder=holder,
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let the next writer in. Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

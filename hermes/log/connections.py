@@ -1,0 +1,97 @@
+"""Read connections, shared by the readers of a process, bounded in number.
+
+A connection is borrowed for one look-up and goes back afterwards. While it lies idle it
+may be closed: to make room (least recently used first), or because its segment is to be
+sealed or dropped, which an open connection would hold up (`forget`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from hermes import limits
+from hermes.errors import LogClosedError
+from hermes.log.database import connect_to_read, reading
+
+
+class Connections:
+    """A pool of read-only connections to segment files. Thread-safe."""
+
+    def __init__(self, *, vfs: str = "", idle_max: int = limits.READER_CONNECTIONS_MAX) -> None:
+        self._vfs = vfs
+        self._idle_max = idle_max
+        self._lock = threading.Lock()
+        # By serial number, so that the oldest is first; a path may occur several times.
+        self._idle: OrderedDict[int, tuple[Path, apsw.Connection]] = OrderedDict()
+        self._by_path: dict[Path, list[int]] = {}
+        self._forgotten: dict[Path, int] = {}
+        self._serial = 0
+        self._closed = False
+
+    @contextmanager
+    def borrow(self, path: Path) -> Iterator[apsw.Connection]:
+        """A connection inside a read transaction, which ends with the block.
+
+        Raises LogClosedError after `close`, apsw.CantOpenError if the file is gone.
+        """
+        db, epoch = self._take(path)
+        sound = False
+        try:
+            with reading(db):
+                yield db
+            sound = True
+        finally:
+            self._give_back(path, db, epoch, sound=sound)
+
+    def _take(self, path: Path) -> tuple[apsw.Connection, int]:
+        with self._lock:
+            if self._closed:
+                raise LogClosedError("the log is closed")
+            epoch = self._forgotten.get(path, 0)
+            serials = self._by_path.get(path)
+            if serials:
+                return self._idle.pop(serials.pop())[1], epoch
+        return connect_to_read(path, vfs=self._vfs), epoch
+
+    def _give_back(self, path: Path, db: apsw.Connection, epoch: int, *, sound: bool) -> None:
+        surplus: apsw.Connection | None = db
+        with self._lock:
+            if sound and not self._closed and self._forgotten.get(path, 0) == epoch:
+                self._serial += 1
+                self._idle[self._serial] = (path, db)
+                self._by_path.setdefault(path, []).append(self._serial)
+                surplus = self._evict() if len(self._idle) > self._idle_max else None
+        if surplus is not None:
+            surplus.close()
+
+    def _evict(self) -> apsw.Connection:
+        serial, (path, db) = self._idle.popitem(last=False)
+        serials = self._by_path[path]
+        serials.remove(serial)
+        if not serials:
+            del self._by_path[path]
+        return db
+
+    def forget(self, path: Path) -> None:
+        """Close the idle connections to a file; borrowed ones are closed when they return."""
+        with self._lock:
+            self._forgotten[path] = self._forgotten.get(path, 0) + 1
+            gone = [self._idle.pop(serial)[1] for serial in self._by_path.pop(path, [])]
+        for db in gone:
+            db.close()
+
+    def close(self) -> None:
+        """Close all; borrowed ones when they return. Idempotent."""
+        with self._lock:
+            self._closed = True
+            gone = [db for _, db in self._idle.values()]
+            self._idle.clear()
+            self._by_path.clear()
+        for db in gone:
+            db.close()

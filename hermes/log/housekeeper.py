@@ -1,0 +1,150 @@
+"""What is done beside the commits: checkpoints, sealing, and looking at the disk.
+
+A thread of its own with connections of its own, so that a commit never waits for it.
+
+- Checkpoints are PASSIVE. Under load the WAL always grows while it is copied, so it
+  could never start over; past `WAL_BYTES_MAX` the writer is asked to copy the last
+  pages itself, between two commits.
+- A segment that was rolled away from is turned into a plain read-only file. Open
+  connections to it prevent that, so it is tried again every second.
+- An I/O error here is as final as one in a commit: after a failed sync nobody knows
+  what the file holds. It goes to `on_error`, which stops the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from hermes import limits
+from hermes.log.connections import Connections
+from hermes.log.database import connect
+from hermes.log.schema import PAGE_BYTES
+from hermes.log.segment import ActiveSegment, seal_file
+from hermes.log.space import Space
+
+_log = logging.getLogger(__name__)
+
+TICK_SECONDS: Final = 1.0
+
+
+class Housekeeper:
+    """The thread beside the writer. Started by `start`, ended by `stop`."""
+
+    def __init__(
+        self,
+        *,
+        active: Callable[[], ActiveSegment],
+        ask_for_checkpoint: Callable[[], None],
+        on_error: Callable[[Exception], None],
+        connections: Connections,
+        space: Space,
+        unsealed: list[Path],
+        vfs: str = "",
+    ) -> None:
+        self._active = active
+        self._ask_for_checkpoint = ask_for_checkpoint
+        self._on_error = on_error
+        self._connections = connections
+        self._space = space
+        self._vfs = vfs
+        self._unsealed = unsealed
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="hermes-log-keeper", daemon=True)
+        # The connection for checkpoints, to the active segment only.
+        self._db: apsw.Connection | None = None
+        self._path: Path | None = None
+        self._copied_bytes = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something to do now: the WAL is long, or a segment was rolled."""
+        self._wake.set()
+
+    def seal(self, path: Path) -> None:
+        """Turn this segment into a plain file as soon as nobody has it open."""
+        self._unsealed.append(path)
+        self._wake.set()
+
+    def forget(self, path: Path) -> None:
+        """A segment was dropped."""
+        if path in self._unsealed:
+            self._unsealed.remove(path)
+
+    def stop(self) -> None:
+        """End the thread and close its connection. Idempotent."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def wants_checkpoint(self, wal_bytes: int) -> bool:
+        """Whether the WAL has grown enough since it was last copied. Cheap, for the writer."""
+        copied = self._copied_bytes if self._copied_bytes <= wal_bytes else 0
+        return wal_bytes - copied >= limits.WAL_CHECKPOINT_BYTES
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wake.wait(TICK_SECONDS)
+                self._wake.clear()
+                if not self._stopping:
+                    self._round()
+        except Exception as error:  # noqa: BLE001  # whatever it is, it must not pass unseen
+            self._on_error(error)
+        finally:
+            self._close()
+
+    def _round(self) -> None:
+        self._space.refresh()
+        try:
+            self._checkpoint()
+            self.seal_what_it_can()
+        except apsw.FullError as error:
+            # The WAL keeps what could not be copied; a later round copies it.
+            _log.warning("no space for a checkpoint: %s", error)
+
+    def _checkpoint(self) -> None:
+        active = self._active()
+        if active.path != self._path:
+            self._close()
+            self._path = active.path
+        if not self.wants_checkpoint(active.wal_bytes):
+            return
+        if self._db is None:
+            self._db = connect(active.path, vfs=self._vfs)
+        _, copied_pages = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._copied_bytes = max(0, copied_pages) * PAGE_BYTES
+        if active.wal_bytes >= limits.WAL_BYTES_MAX:
+            self._ask_for_checkpoint()
+
+    def seal_what_it_can(self) -> None:
+        """Try each segment that waits; by the thread, or after `stop`. Raises apsw.Error."""
+        for path in tuple(self._unsealed):
+            self._try_to_seal(path)
+
+    def _try_to_seal(self, path: Path) -> None:
+        self._connections.forget(path)
+        try:
+            done = seal_file(path, vfs=self._vfs)
+        except (apsw.CantOpenError, FileNotFoundError):
+            done = not path.exists()
+            if not done:
+                raise
+        if done:
+            self._connections.forget(path)
+            self.forget(path)
+
+    def _close(self) -> None:
+        self._copied_bytes = 0
+        if self._db is not None:
+            self._db.close()
+            self._db = None

@@ -1,0 +1,290 @@
+"""The log on SQLite segments: the face of this package.
+
+`open_log` gives a `SqliteLog`: the `Log` of `port.py`. It numbers records on the owner's
+thread, hands them to the writer's, and answers what there is. All rules of the port hold;
+what is written how is in `writer.py`, what a store looks like in docs/log-format.md.
+
+    owner's thread        writer's thread          keeper's thread
+    append, roll, drop -> transaction, HEAD    ->  checkpoints, sealing, disk space
+    reader() anywhere     Committed / Failed
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from hermes import limits
+from hermes.clock import Clock, SystemClock
+from hermes.errors import LogClosedError
+from hermes.log.bodies import dropped_range
+from hermes.log.connections import Connections
+from hermes.log.database import explain
+from hermes.log.head import sync_folder
+from hermes.log.housekeeper import Housekeeper
+from hermes.log.opening import Opened, OpenReport, open_store
+from hermes.log.port import Listener, LogReader, SegmentInfo
+from hermes.log.reader import SqliteReader
+from hermes.log.record import Kind, Record, admit
+from hermes.log.segment import remove_files
+from hermes.log.space import Space
+from hermes.log.writer import Group, Roll, Writer
+
+_log = logging.getLogger(__name__)
+
+
+def open_log(
+    path: str | Path,
+    listener: Listener,
+    *,
+    accept_loss: bool = False,
+    low_space_bytes: int = limits.LOW_SPACE_BYTES,
+    clock: Clock | None = None,
+    vfs: str = "",
+) -> SqliteLog:
+    """Open the store in a folder, or create it; returns a log that accepts appends.
+
+    `listener` gets every outcome, on the writer's thread. `accept_loss` goes on after
+    committed records that are gone. `low_space_bytes` is the watermark of `low_space`.
+    `vfs` names a SQLite VFS (tests of faults).
+
+    Raises StoreLockedError (another server has it; nothing was touched),
+    StoreVersionError (written by a newer version), StoreDamagedError (naming the exact
+    range that is missing or damaged), StoreError (no folder, not writable, not a store).
+    """
+    folder = Path(path).absolute()
+    at_ns = (clock or SystemClock()).wall_ns()
+    opened = open_store(folder, at_ns=at_ns, accept_loss=accept_loss, vfs=vfs)
+    try:
+        return SqliteLog(folder, opened, listener, low_space_bytes=low_space_bytes, vfs=vfs)
+    except BaseException as error:
+        opened.active.close()
+        opened.head.close()
+        opened.lock.release()
+        if isinstance(error, OSError):
+            raise explain(error, str(folder)) from error
+        raise
+
+
+class SqliteLog:
+    """An open store. Made by `open_log`; one thread owns it (append, roll, drop, close)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        opened: Opened,
+        listener: Listener,
+        *,
+        low_space_bytes: int,
+        vfs: str,
+    ) -> None:
+        self._folder = folder
+        self._opened = opened
+        self._catalog = opened.catalog
+        self._head = opened.head
+        self._closed = False
+        end = opened.active.end
+        self._next_lsn = end.lsn + 1
+        self._next_offset = end.next_offset
+        # First lsn of the segment that appends go to, once what is queued is committed.
+        self._active_first_lsn = opened.active.start.first_lsn
+        self._connections = Connections(vfs=vfs)
+        self._space = Space(folder, low_space_bytes)
+        self._writer = Writer(
+            folder=folder,
+            store_id=opened.store_id,
+            active=opened.active,
+            head=opened.head,
+            catalog=opened.catalog,
+            space=self._space,
+            listener=listener,
+            vfs=vfs,
+        )
+        self._keeper = Housekeeper(
+            active=lambda: self._writer.active,
+            ask_for_checkpoint=self._writer.ask_for_checkpoint,
+            on_error=self._writer.doom,
+            connections=self._connections,
+            space=self._space,
+            unsealed=opened.unsealed,
+            vfs=vfs,
+        )
+        self._writer.on_rolled = self._keeper.seal
+        self._writer.on_long_wal = self._note_wal
+        self._writer.start()
+        self._keeper.start()
+
+    def _note_wal(self, wal_bytes: int) -> None:
+        if self._keeper.wants_checkpoint(wal_bytes):
+            self._keeper.wake()
+
+    # ------------------------------------------------------------------- facts
+
+    @property
+    def report(self) -> OpenReport:
+        """What opening found and did."""
+        return self._opened.report
+
+    @property
+    def store_id(self) -> str:
+        return self._opened.store_id
+
+    @property
+    def durable(self) -> bool:
+        return True
+
+    @property
+    def next_lsn(self) -> int:
+        return self._next_lsn
+
+    @property
+    def next_offset(self) -> int:
+        return self._next_offset
+
+    @property
+    def oldest_offset(self) -> int:
+        for entry in self._catalog.entries():
+            if entry.facts is None:
+                return min(entry.base_offset, self._next_offset)
+            if entry.facts.first_offset is not None:
+                return entry.facts.first_offset
+        return self._next_offset
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of records that wait for their commit."""
+        return self._writer.queued_bytes
+
+    @property
+    def low_space(self) -> bool:
+        """Whether publishes should be refused until the disk has room again."""
+        return self._space.low
+
+    @property
+    def free_bytes(self) -> int:
+        """Free bytes of the file system, as last seen (at most a second ago)."""
+        return self._space.free_bytes
+
+    def segments(self) -> list[SegmentInfo]:
+        reader = self._reader()
+        infos = []
+        for entry in self._catalog.entries():
+            facts = entry.facts or reader.describe(entry)
+            if facts is None:
+                continue
+            infos.append(
+                SegmentInfo(
+                    first_lsn=entry.first_lsn,
+                    last_lsn=facts.last_lsn,
+                    records=facts.records,
+                    bytes=_file_bytes(entry.path),
+                    first_offset=facts.first_offset,
+                    last_offset=facts.last_offset,
+                    lowest_touched=facts.lowest_touched,
+                    highest_touched=facts.highest_touched,
+                    first_at_ns=facts.first_at_ns,
+                    last_at_ns=facts.last_at_ns,
+                    sealed=entry.facts is not None,
+                    subjects=reader.subjects(entry),
+                )
+            )
+        return infos
+
+    # ------------------------------------------------------------------ writing
+
+    def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
+        self._check_open()
+        self._check_lsn(expected_next_lsn)
+        self._next_offset, size_bytes = admit(records, self._next_offset)
+        if records:
+            self._next_lsn += len(records)
+            self._writer.put(Group(records, size_bytes))
+        return self._next_lsn - 1
+
+    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:
+        self._check_open()
+        self._check_lsn(expected_next_lsn)
+        if self._active_first_lsn == self._next_lsn:
+            raise ValueError("the active segment is empty: there is nothing to seal")
+        admit((snapshot,), self._next_offset)
+        self._active_first_lsn = self._next_lsn
+        self._next_lsn += 2
+        self._writer.put(Roll(snapshot, engine_time_ns))
+        return self._next_lsn - 1
+
+    def drop(self, first_lsn: int) -> None:
+        self._check_open()
+        oldest = self._catalog.entries()[0]
+        if oldest.first_lsn != first_lsn or oldest.facts is None:
+            raise ValueError(f"segment {first_lsn} is not the oldest sealed one")
+        announced = self._reader().latest(Kind.SEGMENT_DROPPED)
+        if announced is None or dropped_range(announced.body)[0] != first_lsn:
+            raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")
+        # HEAD could lag behind what is dropped after a power loss, and then not be checked.
+        self._head.sync()
+        self._catalog.dropped()
+        self._keeper.forget(oldest.path)
+        self._connections.forget(oldest.path)
+        remove_files(oldest.path)
+        sync_folder(self._folder)
+
+    def _check_open(self) -> None:
+        error = self._writer.error
+        if error is not None:
+            raise LogClosedError(
+                "the log has failed and must be opened again", cause=str(error)
+            ) from error
+        if self._closed:
+            raise LogClosedError("the log is closed")
+
+    def _check_lsn(self, expected_next_lsn: int) -> None:
+        if expected_next_lsn != self._next_lsn:
+            raise ValueError(
+                f"expected the next lsn to be {expected_next_lsn}, it is {self._next_lsn}"
+            )
+
+    # ------------------------------------------------------------------ reading
+
+    def reader(self) -> LogReader:
+        return self._reader()
+
+    def _reader(self) -> SqliteReader:
+        return SqliteReader(self._catalog, self._connections)
+
+    # ------------------------------------------------------------------ closing
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._writer.finish()
+        self._keeper.stop()
+        self._connections.close()
+        active = self._writer.active
+        try:
+            if self._writer.error is None:
+                # A clean stop leaves plain files: nothing to recover at the next open.
+                self._keeper.seal_what_it_can()
+                active.close_cleanly()
+                self._head.sync()
+        except (apsw.Error, OSError) as error:
+            # Everything is committed; the next open finds it in the WAL.
+            _log.warning("the last checkpoint failed: %s", error)
+        finally:
+            active.close()
+            self._head.close()
+            self._opened.lock.release()
+
+
+def _file_bytes(path: Path) -> int:
+    """Size of a segment's file and its WAL; by stat, never by opening."""
+    size = 0
+    for name in (path.name, path.name + "-wal"):
+        try:
+            size += path.with_name(name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return size

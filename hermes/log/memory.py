@@ -1,0 +1,223 @@
+"""[P] The log in memory: the port's rules without a disk, for tests and simulation.
+
+Committed records live in segments as they do on disk, numbered, salted and chained; the
+salt is the lsn, so that a run repeats exactly. With `auto_commit` each append is told as
+committed before it returns. Without it commits wait until they are released (`commit`,
+`commit_all`), the log can be made to fail (`fail`), and it can crash (`crash`): then
+what was not committed is lost, or some of it is found on disk after all although nobody
+was told, which is what a real log does.
+
+No thread: the listener is called on the thread of whoever releases a commit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from hermes.errors import LogClosedError
+from hermes.log.bodies import dropped_range, seal_body
+from hermes.log.chain import genesis
+from hermes.log.facts import Mark
+from hermes.log.memory_reader import MemoryReader, MemorySegment
+from hermes.log.port import Committed, Failed, Listener, LogReader, SegmentInfo
+from hermes.log.record import Kind, Record, admit
+
+STORE_ID: Final = "00000000-0000-4000-8000-000000000000"
+
+
+class MemoryImage(msgspec.Struct, frozen=True):
+    """What the disk holds after a crash: give it to the next `MemoryLog`."""
+
+    store_id: str
+    segments: tuple[MemorySegment, ...]
+
+
+class _Group(msgspec.Struct, frozen=True):
+    """Queued records; a roll is a group that begins a segment."""
+
+    records: Sequence[Record]
+    size_bytes: int
+    rolls: bool = False
+    engine_time_ns: int = 0
+
+
+class MemoryLog:
+    """The `Log` in memory. One thread."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        image: MemoryImage | None = None,
+        auto_commit: bool = True,
+        store_id: str = STORE_ID,
+    ) -> None:
+        self._listener = listener
+        self._auto_commit = auto_commit
+        self._store_id = image.store_id if image else store_id
+        self._segments = [segment.copy() for segment in image.segments] if image else []
+        if not self._segments:
+            self._segments.append(MemorySegment(1, Mark(0, 0, genesis(self._store_id))))
+        end = self._segments[-1].end
+        self._next_lsn = end.lsn + 1
+        self._next_offset = end.next_offset
+        self._active_first_lsn = self._segments[-1].first_lsn
+        self._queue: deque[_Group] = deque()
+        self._queued_bytes = 0
+        self._error: Exception | None = None
+        self._closed = False
+        self.low_space = False  # set by tests
+
+    # ------------------------------------------------------------------- facts
+
+    @property
+    def store_id(self) -> str:
+        return self._store_id
+
+    @property
+    def durable(self) -> bool:
+        return True
+
+    @property
+    def next_lsn(self) -> int:
+        return self._next_lsn
+
+    @property
+    def next_offset(self) -> int:
+        return self._next_offset
+
+    @property
+    def oldest_offset(self) -> int:
+        for segment in self._segments:
+            if segment.publishes:
+                first = segment.publishes[0].first
+                assert first is not None
+                return first
+        return min(self._segments[-1].end.next_offset, self._next_offset)
+
+    @property
+    def queued_bytes(self) -> int:
+        return self._queued_bytes
+
+    def segments(self) -> list[SegmentInfo]:
+        active = self._segments[-1]
+        return [segment.info(sealed=segment is not active) for segment in self._segments]
+
+    # ----------------------------------------------------------------- writing
+
+    def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
+        self._check(expected_next_lsn)
+        self._next_offset, size_bytes = admit(records, self._next_offset)
+        if records:
+            self._next_lsn += len(records)
+            self._put(_Group(records, size_bytes))
+        return self._next_lsn - 1
+
+    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:
+        self._check(expected_next_lsn)
+        if self._active_first_lsn == self._next_lsn:
+            raise ValueError("the active segment is empty: there is nothing to seal")
+        admit((snapshot,), self._next_offset)
+        self._active_first_lsn = self._next_lsn
+        self._next_lsn += 2
+        last_lsn = self._next_lsn - 1
+        self._put(_Group((snapshot,), len(snapshot.body), True, engine_time_ns))
+        return last_lsn
+
+    def drop(self, first_lsn: int) -> None:
+        self._check(self._next_lsn)
+        if self._segments[0].first_lsn != first_lsn or len(self._segments) == 1:
+            raise ValueError(f"segment {first_lsn} is not the oldest sealed one")
+        announced = self.reader().latest(Kind.SEGMENT_DROPPED)
+        if announced is None or dropped_range(announced.body)[0] != first_lsn:
+            raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")
+        del self._segments[0]
+
+    def _check(self, expected_next_lsn: int) -> None:
+        if self._error is not None or self._closed:
+            raise LogClosedError("the log is closed") from self._error
+        if expected_next_lsn != self._next_lsn:
+            raise ValueError(
+                f"expected the next lsn to be {expected_next_lsn}, it is {self._next_lsn}"
+            )
+
+    def _put(self, group: _Group) -> None:
+        self._queue.append(group)
+        self._queued_bytes += group.size_bytes
+        if self._auto_commit:
+            self.commit_all()
+
+    # -------------------------------------------------------------- simulation
+
+    @property
+    def pending(self) -> int:
+        """How many groups wait for their commit. A roll is one."""
+        return len(self._queue)
+
+    def commit(self, groups: int = 1) -> int:
+        """Commit the first groups in one go; returns how many there were."""
+        count = min(groups, len(self._queue))
+        for _ in range(count):
+            self._write(self._queue.popleft())
+        if count:
+            active = self._segments[-1]
+            self._listener(Committed(active.end.lsn, active.bytes, self._queued_bytes))
+        return count
+
+    def commit_all(self) -> int:
+        """Commit everything that waits; returns how many groups that were."""
+        return self.commit(len(self._queue))
+
+    def fail(self, error: Exception) -> None:
+        """Stop as on a failed sync: `Failed` is told, nothing is committed any more.
+
+        What waits is neither committed nor gone: `crash` decides what the disk holds.
+        """
+        if self._error is None and not self._closed:
+            self._error = error
+            self._listener(Failed(error))
+
+    def crash(self, keep: int = 0) -> MemoryImage:
+        """Lose the process: returns what the disk holds; nobody is told anything.
+
+        `keep` groups that were not told as committed are found on disk all the same.
+        """
+        for _ in range(min(keep, len(self._queue))):
+            self._write(self._queue.popleft())
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._closed = True
+        return self.image()
+
+    def image(self) -> MemoryImage:
+        """What is committed at this moment, to open another log from."""
+        return MemoryImage(self._store_id, tuple(segment.copy() for segment in self._segments))
+
+    def _write(self, group: _Group) -> None:
+        self._queued_bytes -= group.size_bytes
+        records = group.records
+        active = self._segments[-1]
+        if group.rolls:
+            body = seal_body(active.facts(), group.engine_time_ns)
+            seal = Record(at_ns=records[0].at_ns, kind=Kind.SEGMENT_SEALED, body=body)
+            records = (seal, *records)
+            active = MemorySegment(active.end.lsn + 1, active.end)
+            self._segments.append(active)
+        for record in records:
+            active.add(record)
+
+    # ----------------------------------------------------------------- reading
+
+    def reader(self) -> LogReader:
+        return MemoryReader(self._segments)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        if self._error is None:
+            self.commit_all()
+        self._closed = True

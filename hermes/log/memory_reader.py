@@ -1,0 +1,214 @@
+"""[P] Look-ups over records in memory: plain walks, for tests and simulation.
+
+Answers what `reader.py` answers from SQLite; the contract suite holds both to the same.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from itertools import islice
+
+import msgspec
+
+from hermes.log.chain import SALT_BYTES, hash_payload, link
+from hermes.log.facts import Mark, SegmentFacts
+from hermes.log.page import Page
+from hermes.log.port import KeyFilter, SegmentInfo
+from hermes.log.record import FIRST_RARE_KIND, Kind, Record, StoredRecord
+
+_PUBLISHED = int(Kind.PUBLISHED)
+
+
+class MemorySegment:
+    """One segment's records, and what is known of them."""
+
+    def __init__(self, first_lsn: int, before: Mark) -> None:
+        self.first_lsn = first_lsn
+        self.end = before
+        self.records: list[StoredRecord] = []
+        self.publishes: list[StoredRecord] = []
+        self.terms: dict[int, list[StoredRecord]] = {}
+        self.bytes = 0
+        self._lowest: int | None = None
+        self._highest: int | None = None
+
+    def copy(self) -> MemorySegment:
+        """Another segment with the same records."""
+        other = MemorySegment(self.first_lsn, self.end)
+        other.records = list(self.records)
+        other.publishes = list(self.publishes)
+        other.terms = {term: list(records) for term, records in self.terms.items()}
+        other.bytes = self.bytes
+        other._lowest, other._highest = self._lowest, self._highest
+        return other
+
+    def add(self, record: Record) -> None:
+        """Number, chain and keep a record. Its salt is its lsn."""
+        lsn = self.end.lsn + 1
+        payload_hash = None
+        if record.payload is not None:
+            payload_hash = hash_payload(lsn.to_bytes(SALT_BYTES, "big") + record.payload)
+        numbers = (lsn, record.at_ns, record.kind, record.key, record.first, record.last)
+        chain = link(self.end.chain, *numbers, record.body, payload_hash)
+        stored = StoredRecord(*numbers, record.body, record.payload, payload_hash, chain)
+        self.records.append(stored)
+        self.bytes += len(record.body) + len(record.payload or b"")
+        next_offset = self.end.next_offset
+        if record.first is not None and record.last is not None:
+            low, high = self._lowest, self._highest
+            self._lowest = record.first if low is None else min(low, record.first)
+            self._highest = record.last if high is None else max(high, record.last)
+            if record.kind == _PUBLISHED:
+                self.publishes.append(stored)
+                next_offset = record.last + 1
+        for term in dict.fromkeys(record.terms):
+            self.terms.setdefault(term, []).append(stored)
+        self.end = Mark(lsn, next_offset, chain)
+
+    def facts(self) -> SegmentFacts:
+        return SegmentFacts(
+            first_lsn=self.first_lsn,
+            end=self.end,
+            first_offset=self.publishes[0].first if self.publishes else None,
+            last_offset=self.publishes[-1].last if self.publishes else None,
+            lowest_touched=self._lowest,
+            highest_touched=self._highest,
+            first_at_ns=self.records[0].at_ns if self.records else 0,
+            last_at_ns=self.records[-1].at_ns if self.records else 0,
+        )
+
+    def info(self, *, sealed: bool) -> SegmentInfo:
+        facts = self.facts()
+        return SegmentInfo(
+            first_lsn=facts.first_lsn,
+            last_lsn=facts.last_lsn,
+            records=facts.records,
+            bytes=self.bytes,
+            first_offset=facts.first_offset,
+            last_offset=facts.last_offset,
+            lowest_touched=facts.lowest_touched,
+            highest_touched=facts.highest_touched,
+            first_at_ns=facts.first_at_ns,
+            last_at_ns=facts.last_at_ns,
+            sealed=sealed,
+            subjects=tuple(sorted({r.key for r in self.publishes if r.key is not None})),
+        )
+
+
+class MemoryReader:
+    """The `LogReader` over a log's list of segments, which the log changes in place."""
+
+    def __init__(self, segments: list[MemorySegment]) -> None:
+        self._segments = segments
+
+    def read(
+        self, from_lsn: int, *, limit: int, limit_bytes: int, payloads: bool = True
+    ) -> list[StoredRecord]:
+        page = Page(limit, limit_bytes)
+        for record in self._records(from_lsn - 1):
+            seen = record if payloads else _without_payload(record)
+            if not page.take(seen) or page.full:
+                break
+        return page.records
+
+    def publishes(
+        self,
+        from_offset: int,
+        *,
+        limit: int,
+        limit_bytes: int,
+        keys: KeyFilter | None = None,
+        before_offset: int | None = None,
+    ) -> tuple[list[StoredRecord], int]:
+        page = Page(limit, limit_bytes)
+        matches: dict[str, bool] = {}
+        at = from_offset
+        for record, first, last in self._publishes(from_offset):
+            if before_offset is not None and first >= before_offset:
+                return page.records, max(at, before_offset)
+            key = record.key or ""
+            if keys is not None and key not in matches:
+                matches[key] = keys(key)
+            if page.full or ((keys is None or matches[key]) and not page.take(record)):
+                return page.records, max(at, first)
+            at = last + 1
+        return page.records, at
+
+    def publish_of(self, offset: int) -> StoredRecord | None:
+        for record, first, _ in self._publishes(offset):
+            return record if first <= offset else None
+        return None
+
+    def touching(self, offset: int, *, after_lsn: int = 0, limit: int) -> list[StoredRecord]:
+        touching = (
+            record
+            for record in self._records(after_lsn)
+            if record.first is not None
+            and record.last is not None
+            and record.first <= offset <= record.last
+        )
+        return list(islice(touching, limit))
+
+    def with_term(self, term: int, *, limit: int) -> list[StoredRecord]:
+        found = (record for segment in self._segments for record in segment.terms.get(term, ()))
+        return list(islice(found, limit))
+
+    def of_key(
+        self, key: str, *, kinds: Collection[int] | None = None, after_lsn: int = 0, limit: int
+    ) -> list[StoredRecord]:
+        found = (
+            record
+            for record in self._records(after_lsn)
+            if record.key == key and (kinds is None or record.kind in kinds)
+        )
+        return list(islice(found, limit))
+
+    def count_messages(self, from_offset: int, keys: KeyFilter | None = None) -> int:
+        return sum(
+            last - max(first, from_offset) + 1
+            for record, first, last in self._publishes(from_offset)
+            if keys is None or (record.key is not None and keys(record.key))
+        )
+
+    def offset_at_time(self, at_ns: int) -> int | None:
+        for record, first, _ in self._publishes(0):
+            if record.at_ns >= at_ns:
+                return first
+        return None
+
+    def latest(self, kind: int, *, at_or_before_lsn: int | None = None) -> StoredRecord | None:
+        if kind < FIRST_RARE_KIND:
+            raise ValueError(f"kind {kind} travels with messages; its newest is not looked up")
+        for segment in reversed(self._segments):
+            for record in reversed(segment.records):
+                if at_or_before_lsn is not None and record.lsn > at_or_before_lsn:
+                    continue
+                if record.kind == kind:
+                    return record
+        return None
+
+    def close(self) -> None:
+        return
+
+    def _records(self, after_lsn: int) -> Iterator[StoredRecord]:
+        for segment in tuple(self._segments):
+            skip = max(0, after_lsn + 1 - segment.first_lsn)
+            yield from islice(segment.records, skip, None)
+
+    def _publishes(self, from_offset: int) -> Iterator[tuple[StoredRecord, int, int]]:
+        """(record, first, last) of publishes that end at or after an offset."""
+        for segment in tuple(self._segments):
+            start = bisect_left(segment.publishes, from_offset, key=_last_offset)
+            for record in islice(segment.publishes, start, None):
+                assert record.first is not None
+                yield record, record.first, _last_offset(record)
+
+
+def _last_offset(record: StoredRecord) -> int:
+    assert record.last is not None
+    return record.last
+
+
+def _without_payload(record: StoredRecord) -> StoredRecord:
+    return msgspec.structs.replace(record, payload=None)

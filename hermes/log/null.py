@@ -1,0 +1,89 @@
+"""[P] The log of a broker without a store: it numbers, answers, and keeps nothing.
+
+Every append is told as committed before `append` returns, on the caller's thread. There
+is nothing to read; `durable` is False, and that is what the broker goes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hermes.errors import LogClosedError
+from hermes.log.memory_reader import MemoryReader
+from hermes.log.port import Committed, Listener, LogReader, SegmentInfo
+from hermes.log.record import Record, admit
+
+
+class NullLog:
+    """The `Log` that forgets."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._next_lsn = 1
+        self._next_offset = 0
+        self._closed = False
+
+    @property
+    def store_id(self) -> str:
+        return ""
+
+    @property
+    def next_lsn(self) -> int:
+        return self._next_lsn
+
+    @property
+    def next_offset(self) -> int:
+        return self._next_offset
+
+    @property
+    def oldest_offset(self) -> int:
+        return self._next_offset
+
+    @property
+    def durable(self) -> bool:
+        return False
+
+    @property
+    def queued_bytes(self) -> int:
+        return 0
+
+    @property
+    def low_space(self) -> bool:
+        return False
+
+    def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
+        self._check(expected_next_lsn)
+        self._next_offset, _ = admit(records, self._next_offset)
+        return self._number(len(records))
+
+    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:  # noqa: ARG002
+        self._check(expected_next_lsn)
+        admit((snapshot,), self._next_offset)
+        return self._number(2)
+
+    def _check(self, expected_next_lsn: int) -> None:
+        if self._closed:
+            raise LogClosedError("the log is closed")
+        if expected_next_lsn != self._next_lsn:
+            raise ValueError(
+                f"expected the next lsn to be {expected_next_lsn}, it is {self._next_lsn}"
+            )
+
+    def _number(self, records: int) -> int:
+        self._next_lsn += records
+        last_lsn = self._next_lsn - 1
+        if records:
+            self._listener(Committed(last_lsn, 0, 0))
+        return last_lsn
+
+    def drop(self, first_lsn: int) -> None:
+        raise ValueError(f"segment {first_lsn} does not exist: this log keeps nothing")
+
+    def segments(self) -> list[SegmentInfo]:
+        return []
+
+    def reader(self) -> LogReader:
+        return MemoryReader([])
+
+    def close(self) -> None:
+        self._closed = True

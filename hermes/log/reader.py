@@ -1,0 +1,293 @@
+"""Look-ups over every segment of a store.
+
+Each look-up takes the list of segments that is current, opens what it needs, and holds
+no transaction after it returns: checkpoints must not starve, rolls must not wait. A
+sealed segment does not change, so going from one to the next outside of one transaction
+shows nothing that was never there. A segment that is dropped meanwhile is left out.
+
+Offsets, terms and keys are found by index only (`schema.py`); the work of a call is
+bounded by its limits, by `RECORD_HULL_MAX` and by the number of segments.
+
+Works beside the writer in the same process (`SqliteLog.reader`) and in another one
+(`open_reader`). What happens inside one segment's message line is in `line.py`.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import apsw
+
+from hermes import limits
+from hermes.errors import StoreError
+from hermes.log import line, schema
+from hermes.log.catalog import Entry, FolderCatalog, Source, position_of, position_of_offset
+from hermes.log.connections import Connections
+from hermes.log.database import explain, fetch_one
+from hermes.log.facts import SegmentFacts
+from hermes.log.page import Page
+from hermes.log.port import KeyFilter
+from hermes.log.record import FIRST_RARE_KIND, StoredRecord
+from hermes.log.schema import INTEGER_MAX, PUBLISHED
+from hermes.log.segment import read_facts, read_start
+
+_Answer = TypeVar("_Answer")
+
+
+def open_reader(path: str | Path, *, vfs: str = "") -> SqliteReader:
+    """Read a store from outside: beside a live server, or when none runs. Changes nothing.
+
+    Raises StoreError when there is no store, StoreVersionError for a newer one.
+    """
+    source = FolderCatalog(Path(path))
+    if not source.entries():
+        raise StoreError(f"{path} holds no store", hint="name the folder of a store")
+    connections = Connections(vfs=vfs)
+    return SqliteReader(source, connections, on_close=connections.close)
+
+
+def _nothing() -> None:
+    """What closing a reader of a shared pool does."""
+
+
+class SqliteReader:
+    """The LogReader of SQLite segments. Cheap: connections belong to the shared pool."""
+
+    def __init__(
+        self,
+        source: Source,
+        connections: Connections,
+        on_close: Callable[[], None] = _nothing,
+    ) -> None:
+        self._source = source
+        self._connections = connections
+        self._on_close = on_close
+        self._filters = line.Filters()
+
+    def close(self) -> None:
+        self._on_close()
+
+    # ------------------------------------------------------------------ by lsn
+
+    def read(
+        self, from_lsn: int, *, limit: int, limit_bytes: int, payloads: bool = True
+    ) -> list[StoredRecord]:
+        sql = schema.READ if payloads else schema.READ_BARE
+        page = Page(limit, limit_bytes)
+
+        def gather(db: apsw.Connection) -> bool:
+            for row in db.execute(sql, (from_lsn, page.room)):
+                if not page.take(StoredRecord(*row)):
+                    return False
+            return not page.full
+
+        entries = self._source.entries()
+        for entry in entries[position_of(entries, from_lsn) :]:
+            if self._look(entry, gather) is False:
+                break
+        return page.records
+
+    def latest(self, kind: int, *, at_or_before_lsn: int | None = None) -> StoredRecord | None:
+        if kind < FIRST_RARE_KIND:
+            raise ValueError(f"kind {kind} travels with messages; its newest is not looked up")
+        upto = INTEGER_MAX if at_or_before_lsn is None else at_or_before_lsn
+
+        def newest(db: apsw.Connection) -> StoredRecord | None:
+            row = db.execute(schema.LATEST, (kind, upto)).fetchone()
+            return None if row is None else StoredRecord(*row)
+
+        entries = self._source.entries()
+        for entry in reversed(entries[: position_of(entries, upto) + 1]):
+            found = self._look(entry, newest)
+            if found is not None:
+                return found
+        return None
+
+    # --------------------------------------------------------------- by offset
+
+    def publishes(
+        self,
+        from_offset: int,
+        *,
+        limit: int,
+        limit_bytes: int,
+        keys: KeyFilter | None = None,
+        before_offset: int | None = None,
+    ) -> tuple[list[StoredRecord], int]:
+        before = INTEGER_MAX if before_offset is None else before_offset
+        page = Page(limit, limit_bytes)
+        at = from_offset
+        entries = self._source.entries()
+        for entry in entries[position_of_offset(entries, from_offset) :]:
+            if page.full or at >= before:
+                break
+
+            def gather(db: apsw.Connection, entry: Entry = entry, at: int = at) -> tuple[int, bool]:
+                ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
+                return line.publishes_in(db, ids, at, before, page)
+
+            answer = self._look(entry, gather)
+            if answer is None:
+                continue
+            at, whole = answer
+            if not whole:
+                break
+        return page.records, at
+
+    def publish_of(self, offset: int) -> StoredRecord | None:
+        def find(db: apsw.Connection) -> list[StoredRecord]:
+            batch = line.batch_at(db, offset)
+            return [] if batch is None else _fetch(db, [batch[0]])
+
+        entries = self._source.entries()
+        if not entries:
+            return None
+        found = self._look(entries[position_of_offset(entries, offset)], find)
+        return found[0] if found else None
+
+    def touching(self, offset: int, *, after_lsn: int = 0, limit: int) -> list[StoredRecord]:
+        def find(db: apsw.Connection) -> list[int]:
+            lsns = []
+            batch = line.batch_at(db, offset)
+            if batch is not None and batch[0] > after_lsn:
+                lsns.append(batch[0])
+            lowest = offset - limits.RECORD_HULL_MAX + 1
+            for kind in _kinds(db):
+                if kind != PUBLISHED:
+                    bounds = (kind, lowest, offset, offset, after_lsn)
+                    lsns.extend(row[0] for row in db.execute(schema.TOUCHING, bounds))
+            return sorted(lsns)
+
+        entries = self._source.entries()
+        within = [
+            entry
+            for entry in entries[position_of(entries, after_lsn + 1) :]
+            if _may_touch(entry, offset)
+        ]
+        return self._by_lsn(within, find, limit)
+
+    def count_messages(self, from_offset: int, keys: KeyFilter | None = None) -> int:
+        count = 0
+        entries = self._source.entries()
+        for entry in entries[position_of_offset(entries, from_offset) :]:
+
+            def add(db: apsw.Connection, entry: Entry = entry) -> int:
+                ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
+                return line.count_in(db, ids, from_offset)
+
+            count += self._look(entry, add) or 0
+        return count
+
+    def offset_at_time(self, at_ns: int) -> int | None:
+        for entry in self._source.entries():
+            offset = self._look(entry, lambda db: line.offset_at_time_in(db, at_ns))
+            if offset is not None:
+                return offset
+        return None
+
+    # ------------------------------------------------------------ by term, key
+
+    def with_term(self, term: int, *, limit: int) -> list[StoredRecord]:
+        def find(db: apsw.Connection) -> list[int]:
+            return [row[0] for row in db.execute(schema.LSNS_OF_TERM, (term, limit))]
+
+        return self._by_lsn(self._source.entries(), find, limit)
+
+    def of_key(
+        self, key: str, *, kinds: Collection[int] | None = None, after_lsn: int = 0, limit: int
+    ) -> list[StoredRecord]:
+        def find(db: apsw.Connection) -> Iterable[int]:
+            row = db.execute(schema.KEY_ID, (key,)).fetchone()
+            if row is None:
+                return []
+            wanted = _kinds_of_key(db, row[0]) if kinds is None else sorted(set(kinds))
+            lines = [
+                [n for (n,) in db.execute(schema.LSNS_OF_KEY, (row[0], kind, after_lsn, limit))]
+                for kind in wanted
+            ]
+            return heapq.merge(*lines)
+
+        entries = self._source.entries()
+        return self._by_lsn(entries[position_of(entries, after_lsn + 1) :], find, limit)
+
+    # ------------------------------------------------------------- of segments
+
+    def describe(self, entry: Entry) -> SegmentFacts | None:
+        """What one segment holds at this moment; None if it is gone."""
+
+        def facts(db: apsw.Connection) -> SegmentFacts:
+            return read_facts(db, read_start(db, entry.path.name))
+
+        return self._look(entry, facts)
+
+    def subjects(self, entry: Entry) -> tuple[str, ...]:
+        """Keys of one segment's PUBLISHED records, sorted; empty if it is gone."""
+
+        def find(db: apsw.Connection) -> list[str]:
+            return sorted(text for (text,) in db.execute(schema.SUBJECTS))
+
+        return tuple(self._look(entry, find) or ())
+
+    # ----------------------------------------------------------------- insides
+
+    def _by_lsn(
+        self,
+        entries: Iterable[Entry],
+        find: Callable[[apsw.Connection], Iterable[int]],
+        limit: int,
+    ) -> list[StoredRecord]:
+        """Records whose lsns `find` names in each segment, up to a number in all."""
+        records: list[StoredRecord] = []
+        for entry in entries:
+            if len(records) >= limit:
+                break
+            room = limit - len(records)
+
+            def fetch(db: apsw.Connection, room: int = room) -> list[StoredRecord]:
+                return _fetch(db, list(find(db))[:room])
+
+            records += self._look(entry, fetch) or []
+        return records
+
+    def _look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
+        """Ask one segment; None if it was dropped. Raises StoreError."""
+        try:
+            with self._connections.borrow(entry.path) as db:
+                return ask(db)
+        except apsw.CantOpenError as error:
+            if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
+                raise explain(error, str(entry.path)) from error
+            return None
+        except apsw.Error as error:
+            raise explain(error, str(entry.path)) from error
+
+
+def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
+    return [StoredRecord(*fetch_one(db, schema.RECORD, (lsn,))) for lsn in lsns]
+
+
+def _kinds(db: apsw.Connection) -> Iterator[int]:
+    """Kinds of records with offsets, ascending, by hops over the index."""
+    row = db.execute(schema.NEXT_KIND, (0,)).fetchone()
+    while row is not None:
+        yield row[0]
+        row = db.execute(schema.NEXT_KIND, row).fetchone()
+
+
+def _kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
+    row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, 0)).fetchone()
+    while row is not None:
+        yield row[0]
+        row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, row[0])).fetchone()
+
+
+def _may_touch(entry: Entry, offset: int) -> bool:
+    facts = entry.facts
+    if facts is None:
+        return True
+    if facts.lowest_touched is None or facts.highest_touched is None:
+        return False
+    return facts.lowest_touched <= offset <= facts.highest_touched

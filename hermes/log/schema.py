@@ -1,0 +1,209 @@
+"""[P] What a segment file looks like to SQLite: DDL, pragmas, and every look-up, as data.
+
+Each index and each pragma carries its reason. A row is in at most two indexes, beside
+the rare kinds: an index costs one more page per commit. Every statement that answers a
+question is here, so that one test can ask SQLite for its plan and refuse scans.
+
+No connection is opened here; `database.py` applies this.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from hermes import limits
+from hermes.log.record import FIRST_RARE_KIND, Kind
+
+# "HRMS", so that `file` and a stranger can tell whose SQLite file it is.
+APPLICATION_ID: Final = 0x48524D53
+FORMAT_VERSION: Final = 1
+
+# Small commits write a page per B-tree and like small pages; batches of 10 KiB like
+# large ones. Measured from 4 to 32 KiB: 8 KiB is within noise of the best at both ends.
+PAGE_BYTES: Final = 8192
+
+PUBLISHED: Final = int(Kind.PUBLISHED)
+# SQLite's largest integer: no lsn or offset is beyond it.
+INTEGER_MAX: Final = (1 << 63) - 1
+
+TABLES: Final = (
+    # Facts about the file: store_id, format_version, first_lsn, next_offset and chain
+    # (the last two as they were before first_lsn).
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID",
+    # Subjects, consumers and patterns, each once per segment.
+    "CREATE TABLE keys (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT",
+    # What is large comes last: reading a body never walks over a payload's pages.
+    """CREATE TABLE records (
+        lsn INTEGER PRIMARY KEY,
+        at_ns INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        key INTEGER REFERENCES keys (id),
+        first INTEGER,
+        last INTEGER,
+        payload_hash BLOB,
+        chain BLOB NOT NULL,
+        body BLOB NOT NULL,
+        payload BLOB
+    ) STRICT""",
+    # 63-bit digests of message ids.
+    """CREATE TABLE terms (
+        term INTEGER, lsn INTEGER, PRIMARY KEY (term, lsn)
+    ) STRICT, WITHOUT ROWID""",
+)
+
+INDEXES: Final = (
+    # A key's records in order; a filter's publishes and their count, without the rows.
+    """CREATE INDEX by_key ON records (key, kind, lsn, first, last)
+        WHERE key IS NOT NULL""",
+    # Which batch holds an offset; which records touch one.
+    """CREATE INDEX by_offset ON records (kind, first, last, key)
+        WHERE first IS NOT NULL""",
+    # The newest snapshot, seal, drop, start, ... Kinds that travel with messages
+    # would pay on each row, and nobody asks for the newest of them.
+    f"CREATE INDEX by_kind ON records (kind) WHERE kind >= {FIRST_RARE_KIND}",
+)
+
+
+class Pragma(msgspec.Struct, frozen=True):
+    """A setting, what SQLite must answer when it is read back, and why."""
+
+    name: str
+    value: str | int
+    expected: str | int
+    why: str
+
+
+_EVERY = (
+    Pragma("mmap_size", 0, 0, "an I/O error must be an error, not a SIGBUS"),
+    Pragma("trusted_schema", "OFF", 0, "a doctored file must not run code"),
+    Pragma("cell_size_check", "ON", 1, "damaged pages are named early"),
+    Pragma("temp_store", "MEMORY", 2, "no files beside the store"),
+    Pragma("busy_timeout", 5000, 5000, "sealing and recovery take short exclusive locks"),
+)
+
+# Only when the file is made, before its first page; the order matters.
+CREATE_PRAGMAS: Final = (
+    Pragma("page_size", PAGE_BYTES, PAGE_BYTES, "see PAGE_BYTES"),
+    Pragma("auto_vacuum", "NONE", 0, "space comes back by unlinking segments"),
+    Pragma("application_id", APPLICATION_ID, APPLICATION_ID, "whose file this is"),
+    Pragma("user_version", FORMAT_VERSION, FORMAT_VERSION, "refused by older versions"),
+)
+
+WRITE_PRAGMAS: Final = (
+    *_EVERY,
+    Pragma("journal_mode", "WAL", "wal", "readers beside the writer, one sync per commit"),
+    Pragma("synchronous", "FULL", 2, "a commit is on disk when it returns"),
+    Pragma("fullfsync", "ON", 1, "macOS: fsync alone does not reach the disk"),
+    Pragma("checkpoint_fullfsync", "ON", 1, "the same for checkpoints"),
+    Pragma("wal_autocheckpoint", 0, 0, "checkpoints run beside the commits, not in them"),
+    Pragma(
+        "journal_size_limit",
+        limits.WAL_CHECKPOINT_BYTES,
+        limits.WAL_CHECKPOINT_BYTES,
+        "a WAL that grew under load shrinks again",
+    ),
+    Pragma("cache_size", -16_384, -16_384, "16 MiB hold the inner pages of every index"),
+)
+
+READ_PRAGMAS: Final = (
+    *_EVERY,
+    Pragma("query_only", "ON", 1, "readers never write"),
+    Pragma("cache_size", -2_048, -2_048, "2 MiB: there are many readers"),
+)
+
+# Sealing must not wait for readers, nor make them wait: it is tried again later.
+SEAL_PRAGMAS: Final = (
+    *(pragma for pragma in _EVERY if pragma.name != "busy_timeout"),
+    Pragma("synchronous", "FULL", 2, "the file is complete on disk before it loses its WAL"),
+)
+
+# ------------------------------------------------------------------ statements
+
+INSERT_KEY: Final = "INSERT INTO keys (text) VALUES (?) ON CONFLICT DO NOTHING"
+KEY_ID: Final = "SELECT id FROM keys WHERE text = ?"
+INSERT_RECORD: Final = (
+    "INSERT INTO records (lsn, at_ns, kind, key, first, last, payload_hash, chain, body, payload)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+# A batch may carry one id twice.
+INSERT_TERM: Final = "INSERT OR IGNORE INTO terms (term, lsn) VALUES (?, ?)"
+INSERT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
+META: Final = "SELECT name, value FROM meta"
+
+# The columns of a StoredRecord, in its order. substr takes the salt off.
+_ROW = (
+    "SELECT lsn, at_ns, kind, (SELECT text FROM keys WHERE id = records.key), first, last,"
+    " body, {payload}, payload_hash, chain FROM records"
+)
+_FULL = _ROW.format(payload="substr(payload, 17)")
+_BARE = _ROW.format(payload="NULL")
+
+READ: Final = f"{_FULL} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
+READ_BARE: Final = f"{_BARE} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
+RECORD: Final = f"{_FULL} WHERE lsn = ?"
+LAST_RECORD: Final = f"{_BARE} ORDER BY lsn DESC LIMIT 1"
+# first and last of the batch at or before an offset; whether it holds it, the caller sees.
+PUBLISH_AT: Final = f"""SELECT lsn, first, last, at_ns FROM records
+    WHERE kind = {PUBLISHED} AND first <= ? ORDER BY first DESC LIMIT 1"""
+PUBLISH_AFTER: Final = f"""SELECT lsn, first, last, at_ns FROM records
+    WHERE kind = {PUBLISHED} AND first > ? ORDER BY first LIMIT 1"""
+LAST_PUBLISH: Final = f"""SELECT lsn, first, last, at_ns FROM records
+    WHERE kind = {PUBLISHED} AND first >= 0 ORDER BY first DESC LIMIT 1"""
+# Publishes from a first offset on, below another: whole rows, or the index alone.
+PUBLISHES: Final = f"""{_FULL}
+    WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
+PUBLISHES_WALK: Final = f"""SELECT first, last, lsn, key FROM records
+    WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
+PUBLISHES_OF_KEY: Final = f"""SELECT first, last, lsn, key FROM records
+    WHERE key = ? AND kind = {PUBLISHED} AND lsn >= ? ORDER BY lsn"""
+MESSAGES_OF_KEY: Final = f"""SELECT sum(last - max(first, ?) + 1) FROM records
+    WHERE key = ? AND kind = {PUBLISHED} AND lsn >= ?"""
+KEYS_AFTER: Final = "SELECT id, text FROM keys WHERE id > ? ORDER BY id"
+# The only statement that walks a whole table: a dictionary, to be listed.
+SUBJECTS: Final = f"""SELECT text FROM keys WHERE EXISTS (
+    SELECT 1 FROM records WHERE key = keys.id AND kind = {PUBLISHED})"""
+
+# The next kind after one, among those with offsets, or of one key: hops over the index.
+NEXT_KIND: Final = """SELECT kind FROM records
+    WHERE first IS NOT NULL AND kind > ? ORDER BY kind LIMIT 1"""
+NEXT_KIND_OF_KEY: Final = """SELECT kind FROM records
+    WHERE key = ? AND kind > ? ORDER BY kind LIMIT 1"""
+TOUCHING: Final = """SELECT lsn FROM records
+    WHERE kind = ? AND first BETWEEN ? AND ? AND last >= ? AND lsn > ?"""
+LSNS_OF_KEY: Final = """SELECT lsn FROM records
+    WHERE key = ? AND kind = ? AND lsn > ? ORDER BY lsn LIMIT ?"""
+LSNS_OF_TERM: Final = "SELECT lsn FROM terms WHERE term = ? ORDER BY lsn LIMIT ?"
+LATEST: Final = f"""{_FULL}
+    WHERE kind = ? AND kind >= {FIRST_RARE_KIND} AND lsn <= ? ORDER BY lsn DESC LIMIT 1"""
+LOWEST_FIRST: Final = """SELECT first FROM records
+    WHERE kind = ? AND first >= 0 ORDER BY first LIMIT 1"""
+HIGHEST_FIRST: Final = """SELECT first FROM records
+    WHERE kind = ? AND first >= 0 ORDER BY first DESC LIMIT 1"""
+HIGHEST_LAST: Final = "SELECT max(last) FROM records WHERE kind = ? AND first >= ?"
+
+# A statement and how many parameters it takes: what the test of plans looks at.
+LOOKUPS: Final = {
+    READ: 2,
+    READ_BARE: 2,
+    RECORD: 1,
+    PUBLISH_AT: 1,
+    PUBLISH_AFTER: 1,
+    LAST_PUBLISH: 0,
+    PUBLISHES: 3,
+    PUBLISHES_WALK: 3,
+    PUBLISHES_OF_KEY: 2,
+    MESSAGES_OF_KEY: 3,
+    KEYS_AFTER: 1,
+    KEY_ID: 1,
+    NEXT_KIND: 1,
+    NEXT_KIND_OF_KEY: 2,
+    TOUCHING: 5,
+    LSNS_OF_KEY: 4,
+    LSNS_OF_TERM: 2,
+    LATEST: 2,
+    LOWEST_FIRST: 1,
+    HIGHEST_FIRST: 1,
+    HIGHEST_LAST: 2,
+}

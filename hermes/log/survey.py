@@ -1,0 +1,226 @@
+"""Look at every segment of a store before anything is touched, and judge what is there.
+
+Reads the ends of each segment, not every byte: that the files belong together, that no
+segment is missing, that each one's chain goes on in the next, that the log reaches HEAD,
+and that the last records hash to what they say. What is wrong is raised with the exact
+range of lsns. Nothing is changed here; `opening.py` acts on what was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+import msgspec
+
+from hermes import limits
+from hermes.errors import StoreDamagedError, StoreError
+from hermes.log import schema
+from hermes.log.bodies import dropped_range, lost_range, sealed_facts
+from hermes.log.chain import link
+from hermes.log.database import connect_to_read
+from hermes.log.facts import Mark, SegmentFacts, SegmentStart
+from hermes.log.record import Kind, StoredRecord
+from hermes.log.schema import INTEGER_MAX
+from hermes.log.segment import read_end, read_facts, read_start
+
+RESTORE_HINT = "restore the missing files from a backup"
+
+
+class Surveyed(msgspec.Struct, frozen=True):
+    """One segment as found. `first_record` is None when it is empty."""
+
+    path: Path
+    start: SegmentStart
+    facts: SegmentFacts
+    first_record: StoredRecord | None
+
+
+class Survey(msgspec.Struct, frozen=True):
+    """All segments, oldest first, and the newest announced drop (its first and last lsn)."""
+
+    segments: tuple[Surveyed, ...]
+    dropped: tuple[int, int] | None
+
+    @property
+    def end(self) -> Mark:
+        return self.segments[-1].facts.end
+
+
+def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
+    """Read the ends of all segments. Raises StoreDamagedError, StoreVersionError."""
+    segments: list[Surveyed] = []
+    dropped: tuple[int, int] | None = None
+    # Newest first: a segment is described by the seal in the one after it.
+    for position in range(len(found) - 1, -1, -1):
+        first_lsn, path = found[position]
+        successor = segments[-1] if segments else None
+        try:
+            db = connect_to_read(path, vfs=vfs)
+            try:
+                segments.append(_look_at(db, first_lsn, path, successor))
+                if dropped is None:
+                    row = db.execute(schema.LATEST, (Kind.SEGMENT_DROPPED, INTEGER_MAX)).fetchone()
+                    dropped = None if row is None else dropped_range(row[6])
+            finally:
+                db.close()
+        except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+            until = f"..{found[position + 1][0] - 1}" if successor else " on"
+            raise StoreDamagedError(
+                f"{path.name} is damaged: records {first_lsn}{until} cannot be read ({error})",
+                hint=RESTORE_HINT,
+                first_lsn=first_lsn,
+                path=str(path),
+            ) from error
+    return Survey(tuple(reversed(segments)), dropped)
+
+
+def _look_at(
+    db: apsw.Connection, first_lsn: int, path: Path, successor: Surveyed | None
+) -> Surveyed:
+    start = read_start(db, path.name)
+    if start.first_lsn != first_lsn:
+        raise StoreDamagedError(
+            f"{path.name} holds the records from {start.first_lsn} on: it was renamed",
+            hint="give the file its own name back",
+            path=str(path),
+        )
+    row = db.execute(schema.READ_BARE, (first_lsn, 1)).fetchone()
+    first_record = None if row is None else StoredRecord(*row)
+    seal = successor.first_record if successor else None
+    if seal is None or seal.kind != Kind.SEGMENT_SEALED:
+        return Surveyed(path, start, read_facts(db, start), first_record)
+    end = read_end(db, start)
+    last = db.execute(schema.LAST_RECORD).fetchone()
+    first_at_ns, last_at_ns = (first_record.at_ns, last[1]) if first_record and last else (0, 0)
+    facts = sealed_facts(seal.body, first_at_ns, last_at_ns, start.before.next_offset)
+    if (facts.first_lsn, facts.end.chain) != (first_lsn, end.chain) or facts.end.lsn != end.lsn:
+        _refuse_seal(path, facts, end)
+    return Surveyed(path, start, facts, first_record)
+
+
+def _refuse_seal(path: Path, sealed: SegmentFacts, end: Mark) -> None:
+    if end.lsn < sealed.end.lsn:
+        raise StoreDamagedError(
+            f"{path.name} has lost records {end.lsn + 1}..{sealed.end.lsn}",
+            hint=RESTORE_HINT,
+            first_lsn=end.lsn + 1,
+            last_lsn=sealed.end.lsn,
+        )
+    raise StoreDamagedError(
+        f"{path.name} is not what its seal says: records"
+        f" {sealed.first_lsn}..{sealed.end.lsn} were changed",
+        hint=RESTORE_HINT,
+        first_lsn=sealed.first_lsn,
+        last_lsn=sealed.end.lsn,
+    )
+
+
+# ----------------------------------------------------------------------- judge
+
+
+def check_segments(found: Survey, store_id: str) -> None:
+    """Raises StoreDamagedError for a gap, a break or a missing segment, StoreError for
+    a file of another store."""
+    for segment in found.segments:
+        if segment.start.store_id != store_id:
+            raise StoreError(
+                f"{segment.path.name} belongs to another store ({segment.start.store_id})",
+                hint="keep each store in a folder of its own",
+                path=str(segment.path),
+            )
+    _check_oldest(found)
+    for before, after in zip(found.segments, found.segments[1:], strict=False):
+        _check_joint(before, after)
+
+
+def _check_oldest(found: Survey) -> None:
+    first_lsn = found.segments[0].start.first_lsn
+    held_from = 1 if found.dropped is None else found.dropped[1] + 1
+    if first_lsn > held_from:
+        _refuse_missing(held_from, first_lsn - 1)
+
+
+def _check_joint(before: Surveyed, after: Surveyed) -> None:
+    end, start = before.facts.end, after.start
+    first = after.first_record
+    if end.lsn + 1 == start.first_lsn:
+        if end.chain != start.before.chain:
+            raise StoreDamagedError(
+                f"the chain breaks between records {end.lsn} and {start.first_lsn}",
+                hint=RESTORE_HINT,
+                first_lsn=end.lsn,
+                last_lsn=start.first_lsn,
+            )
+        return
+    if end.lsn >= start.first_lsn:
+        raise StoreDamagedError(
+            f"{before.path.name} and {after.path.name} both hold record {start.first_lsn}",
+            hint=RESTORE_HINT,
+            first_lsn=start.first_lsn,
+            last_lsn=end.lsn,
+        )
+    accepted = first is not None and first.kind == Kind.LOST
+    if not accepted or lost_range(first.body) != (end.lsn + 1, start.first_lsn - 1):  # type: ignore[union-attr]
+        _refuse_missing(end.lsn + 1, start.first_lsn - 1)
+
+
+def _refuse_missing(first_lsn: int, last_lsn: int) -> None:
+    raise StoreDamagedError(
+        f"records {first_lsn}..{last_lsn} are missing: a segment was removed or cut short",
+        hint=RESTORE_HINT,
+        first_lsn=first_lsn,
+        last_lsn=last_lsn,
+    )
+
+
+def check_head(found: Survey, head: Mark, *, vfs: str = "") -> None:
+    """HEAD within the log: the record it names must be the one that it knows.
+
+    Raises StoreDamagedError.
+    """
+    for segment in reversed(found.segments):
+        if segment.start.before.lsn > head.lsn:
+            continue
+        if segment.start.before.lsn == head.lsn:
+            chain = segment.start.before.chain
+        else:
+            db = connect_to_read(segment.path, vfs=vfs)
+            try:
+                row = db.execute(schema.READ_BARE, (head.lsn, 1)).fetchone()
+            finally:
+                db.close()
+            chain = row[9] if row is not None and row[0] == head.lsn else b""
+        if chain != head.chain:
+            raise StoreDamagedError(
+                f"record {head.lsn} is not the one that was committed: the log was changed",
+                hint=RESTORE_HINT,
+                first_lsn=head.lsn,
+                last_lsn=head.lsn,
+            )
+        return
+
+
+def check_tail(segment: Surveyed, *, vfs: str = "") -> None:
+    """Recompute the chain of the last records. Raises StoreDamagedError for the first break."""
+    start = max(segment.start.before.lsn, segment.facts.end.lsn - limits.TAIL_CHECK_RECORDS)
+    db = connect_to_read(segment.path, vfs=vfs)
+    try:
+        chain = segment.start.before.chain
+        if start > segment.start.before.lsn:
+            row = db.execute(schema.READ_BARE, (start, 1)).fetchone()
+            chain = b"" if row is None else row[9]
+        for row in db.execute(schema.READ_BARE, (start + 1, limits.TAIL_CHECK_RECORDS)):
+            start += 1
+            lsn, at_ns, kind, key, first, last, body, _, payload_hash, stored = row
+            chain = link(chain, lsn, at_ns, kind, key, first, last, body, payload_hash)
+            if lsn != start or chain != stored:
+                raise StoreDamagedError(
+                    f"record {start} does not hash to its link in the chain",
+                    hint=RESTORE_HINT,
+                    first_lsn=start,
+                    last_lsn=segment.facts.end.lsn,
+                )
+    finally:
+        db.close()
