@@ -67,9 +67,10 @@ class State:
     def fold(self, event: ev.Event | None, lsn: int) -> None:
         """Apply the event of record `lsn`; None is a record that changes no state.
 
+        Only Lost may come later than the next lsn: it says what is missing in between.
         Raises IllegalTransitionError for an event that cannot follow from this state.
         """
-        if lsn != self.next_lsn:
+        if lsn != self.next_lsn and not isinstance(event, ev.Lost):
             raise IllegalTransitionError(f"record {lsn} folded, expected {self.next_lsn}")
         if event is not None:
             self._apply(event, lsn)
@@ -113,7 +114,6 @@ class State:
                     self.oldest_offset = max(self.oldest_offset, event.last_offset + 1)
             case ev.Lost():
                 self.next_offset = max(self.next_offset, event.next_offset)
-                self.next_lsn = event.last_lsn + 1
             case ev.ServerStarted():
                 self._fold_started(event)
             case ev.ServerStopped():
