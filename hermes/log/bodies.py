@@ -12,15 +12,16 @@ from google.protobuf.message import DecodeError
 
 from hermes.errors import StoreDamagedError
 from hermes.log.facts import Mark, SegmentFacts
+from hermes.log.record import Kind, Record
 from hermes.log.v1 import log_pb2
 
 _Message = TypeVar("_Message", log_pb2.SegmentSealed, log_pb2.SegmentDropped, log_pb2.Lost)
 
 
-def seal_body(facts: SegmentFacts, engine_time_ns: int) -> bytes:
-    """SegmentSealed: what the segment that ends here holds."""
-    return log_pb2.SegmentSealed(
-        engine_time_ns=engine_time_ns,
+def seal_record(facts: SegmentFacts, snapshot: Record) -> Record:
+    """SegmentSealed: what the segment that ends here holds. Its times are the snapshot's."""
+    body = log_pb2.SegmentSealed(
+        engine_time_ns=engine_time_of(snapshot.body),
         first_lsn=facts.first_lsn,
         last_lsn=facts.last_lsn,
         records=facts.records,
@@ -29,7 +30,8 @@ def seal_body(facts: SegmentFacts, engine_time_ns: int) -> bytes:
         lowest_touched=facts.lowest_touched,
         highest_touched=facts.highest_touched,
         chain=facts.end.chain,
-    ).SerializeToString()
+    )
+    return Record(at_ns=snapshot.at_ns, kind=Kind.SEGMENT_SEALED, body=body.SerializeToString())
 
 
 def sealed_facts(body: bytes, first_at_ns: int, last_at_ns: int, base_offset: int) -> SegmentFacts:
@@ -51,16 +53,17 @@ def sealed_facts(body: bytes, first_at_ns: int, last_at_ns: int, base_offset: in
     )
 
 
-def lost_body(log_end: Mark, head: Mark, engine_time_ns: int) -> bytes:
+def lost_record(log_end: Mark, head: Mark, at_ns: int, engine_time_ns: int) -> Record:
     """Lost: HEAD knew records up to `head`, the log ends at `log_end`."""
-    return log_pb2.Lost(
+    body = log_pb2.Lost(
         engine_time_ns=engine_time_ns,
         first_lsn=log_end.lsn + 1,
         last_lsn=head.lsn,
         first_offset=log_end.next_offset,
         next_offset=head.next_offset,
         chain=head.chain,
-    ).SerializeToString()
+    )
+    return Record(at_ns=at_ns, kind=Kind.LOST, body=body.SerializeToString())
 
 
 def lost_range(body: bytes) -> tuple[int, int]:

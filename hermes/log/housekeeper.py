@@ -54,6 +54,7 @@ class Housekeeper:
         self._space = space
         self._vfs = vfs
         self._unsealed = unsealed
+        self._sealing = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="hermes-log-keeper", daemon=True)
@@ -75,9 +76,10 @@ class Housekeeper:
         self._wake.set()
 
     def forget(self, path: Path) -> None:
-        """A segment was dropped."""
-        if path in self._unsealed:
-            self._unsealed.remove(path)
+        """Leave a segment alone from now on: it is about to be removed."""
+        with self._sealing:
+            if path in self._unsealed:
+                self._unsealed.remove(path)
 
     def stop(self) -> None:
         """End the thread and close its connection. Idempotent."""
@@ -132,16 +134,13 @@ class Housekeeper:
             self._try_to_seal(path)
 
     def _try_to_seal(self, path: Path) -> None:
-        self._connections.forget(path)
-        try:
-            done = seal_file(path, vfs=self._vfs)
-        except (apsw.CantOpenError, FileNotFoundError):
-            done = not path.exists()
-            if not done:
-                raise
-        if done:
+        # Under the lock, so that no file is removed while it is being sealed.
+        with self._sealing:
+            if path not in self._unsealed:
+                return
             self._connections.forget(path)
-            self.forget(path)
+            if seal_file(path, vfs=self._vfs):
+                self._unsealed.remove(path)
 
     def _close(self) -> None:
         self._copied_bytes = 0

@@ -204,7 +204,7 @@ class SqliteLog:
             self._writer.put(Group(records, size_bytes))
         return self._next_lsn - 1
 
-    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:
+    def roll(self, snapshot: Record, expected_next_lsn: int) -> int:
         self._check_open()
         self._check_lsn(expected_next_lsn)
         if self._active_first_lsn == self._next_lsn:
@@ -212,7 +212,7 @@ class SqliteLog:
         admit((snapshot,), self._next_offset)
         self._active_first_lsn = self._next_lsn
         self._next_lsn += 2
-        self._writer.put(Roll(snapshot, engine_time_ns))
+        self._writer.put(Roll(snapshot))
         return self._next_lsn - 1
 
     def drop(self, first_lsn: int) -> None:

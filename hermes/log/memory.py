@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from hermes.errors import LogClosedError
-from hermes.log.bodies import dropped_range, seal_body
+from hermes.log.bodies import dropped_range, seal_record
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.memory_reader import MemoryReader, MemorySegment
@@ -42,7 +42,6 @@ class _Group(msgspec.Struct, frozen=True):
     records: Sequence[Record]
     size_bytes: int
     rolls: bool = False
-    engine_time_ns: int = 0
 
 
 class MemoryLog:
@@ -117,7 +116,7 @@ class MemoryLog:
             self._put(_Group(records, size_bytes))
         return self._next_lsn - 1
 
-    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:
+    def roll(self, snapshot: Record, expected_next_lsn: int) -> int:
         self._check(expected_next_lsn)
         if self._active_first_lsn == self._next_lsn:
             raise ValueError("the active segment is empty: there is nothing to seal")
@@ -125,7 +124,7 @@ class MemoryLog:
         self._active_first_lsn = self._next_lsn
         self._next_lsn += 2
         last_lsn = self._next_lsn - 1
-        self._put(_Group((snapshot,), len(snapshot.body), True, engine_time_ns))
+        self._put(_Group((snapshot,), len(snapshot.body), rolls=True))
         return last_lsn
 
     def drop(self, first_lsn: int) -> None:
@@ -202,9 +201,7 @@ class MemoryLog:
         records = group.records
         active = self._segments[-1]
         if group.rolls:
-            body = seal_body(active.facts(), group.engine_time_ns)
-            seal = Record(at_ns=records[0].at_ns, kind=Kind.SEGMENT_SEALED, body=body)
-            records = (seal, *records)
+            records = (seal_record(active.facts(), records[0]), *records)
             active = MemorySegment(active.end.lsn + 1, active.end)
             self._segments.append(active)
         for record in records:

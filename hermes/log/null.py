@@ -56,7 +56,7 @@ class NullLog:
         self._next_offset, _ = admit(records, self._next_offset)
         return self._number(len(records))
 
-    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:  # noqa: ARG002
+    def roll(self, snapshot: Record, expected_next_lsn: int) -> int:
         self._check(expected_next_lsn)
         admit((snapshot,), self._next_offset)
         return self._number(2)

@@ -23,13 +23,12 @@ import msgspec
 from hermes.errors import StoreDamagedError, StoreError
 from hermes.log import head as head_file
 from hermes.log import schema
-from hermes.log.bodies import engine_time_of, lost_body
+from hermes.log.bodies import engine_time_of, lost_record
 from hermes.log.catalog import LOCK_NAME, Catalog, Entry, StoreLock, list_segments
 from hermes.log.chain import genesis
 from hermes.log.database import connect, explain, fetch_one
 from hermes.log.facts import Mark
 from hermes.log.head import HeadFile, HeadRead, create_head, read_head, sync_folder
-from hermes.log.record import Kind, Record
 from hermes.log.segment import ActiveSegment, create_segment, is_sealed_file, remove_files
 from hermes.log.space import RESERVE_NAME
 from hermes.log.survey import Survey, check_head, check_segments, check_tail, survey
@@ -217,11 +216,7 @@ class _Opening:
                     db.close()
         if self._lost is not None:
             end = seen.end if seen.segments else Mark(0, 0, genesis(head.store_id))
-            lost = Record(
-                at_ns=self._at_ns,
-                kind=Kind.LOST,
-                body=lost_body(end, head.mark, self._last_engine_time(seen)),
-            )
+            lost = lost_record(end, head.mark, self._at_ns, self._last_engine_time(seen))
             create_segment(self._folder, head.store_id, head.mark, (lost,), vfs=self._vfs)
         if seen.dropped is not None:
             for segment in seen.segments[:-1]:

@@ -178,12 +178,12 @@ class Log(Protocol):
         """
         ...
 
-    def roll(self, snapshot: Record, expected_next_lsn: int, *, engine_time_ns: int = 0) -> int:
+    def roll(self, snapshot: Record, expected_next_lsn: int) -> int:
         """Begin a new segment with SegmentSealed and `snapshot`; returns the snapshot's lsn.
 
         SegmentSealed takes expected_next_lsn, the snapshot the one after it. The log fills
-        SegmentSealed itself, with the engine time given and the snapshot's at_ns. Raises
-        ValueError when the active segment is empty, LogClosedError as `append` does.
+        SegmentSealed itself, with the snapshot's times. Raises ValueError when the active
+        segment is empty, LogClosedError as `append` does.
         """
         ...
 

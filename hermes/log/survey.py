@@ -86,18 +86,31 @@ def _look_at(
             hint="give the file its own name back",
             path=str(path),
         )
+    if successor is not None and successor.start.store_id != start.store_id:
+        _refuse_stranger(path, start.store_id)
     row = db.execute(schema.READ_BARE, (first_lsn, 1)).fetchone()
     first_record = None if row is None else StoredRecord(*row)
-    seal = successor.first_record if successor else None
-    if seal is None or seal.kind != Kind.SEGMENT_SEALED:
-        return Surveyed(path, start, read_facts(db, start), first_record)
-    end = read_end(db, start)
     last = db.execute(schema.LAST_RECORD).fetchone()
-    first_at_ns, last_at_ns = (first_record.at_ns, last[1]) if first_record and last else (0, 0)
-    facts = sealed_facts(seal.body, first_at_ns, last_at_ns, start.before.next_offset)
-    if (facts.first_lsn, facts.end.chain) != (first_lsn, end.chain) or facts.end.lsn != end.lsn:
-        _refuse_seal(path, facts, end)
-    return Surveyed(path, start, facts, first_record)
+    seal = successor.first_record if successor else None
+    if first_record is not None and seal is not None and seal.kind == Kind.SEGMENT_SEALED:
+        last_at_ns = last[1] if last else first_record.at_ns
+        base_offset = start.before.next_offset
+        facts = sealed_facts(seal.body, first_record.at_ns, last_at_ns, base_offset)
+        # Otherwise the segment that it seals is missing, and the gap will be named.
+        if facts.first_lsn == first_lsn:
+            end = read_end(db, start)
+            if facts.end != end:
+                _refuse_seal(path, facts, end)
+            return Surveyed(path, start, facts, first_record)
+    return Surveyed(path, start, read_facts(db, start), first_record)
+
+
+def _refuse_stranger(path: Path, store_id: str) -> None:
+    raise StoreError(
+        f"{path.name} belongs to another store ({store_id})",
+        hint="keep each store in a folder of its own",
+        path=str(path),
+    )
 
 
 def _refuse_seal(path: Path, sealed: SegmentFacts, end: Mark) -> None:
@@ -125,26 +138,28 @@ def check_segments(found: Survey, store_id: str) -> None:
     a file of another store."""
     for segment in found.segments:
         if segment.start.store_id != store_id:
-            raise StoreError(
-                f"{segment.path.name} belongs to another store ({segment.start.store_id})",
-                hint="keep each store in a folder of its own",
-                path=str(segment.path),
-            )
+            _refuse_stranger(segment.path, segment.start.store_id)
     _check_oldest(found)
     for before, after in zip(found.segments, found.segments[1:], strict=False):
         _check_joint(before, after)
 
 
 def _check_oldest(found: Survey) -> None:
-    first_lsn = found.segments[0].start.first_lsn
+    oldest = found.segments[0]
     held_from = 1 if found.dropped is None else found.dropped[1] + 1
-    if first_lsn > held_from:
-        _refuse_missing(held_from, first_lsn - 1)
+    missing = (held_from, oldest.start.first_lsn - 1)
+    if missing[0] <= missing[1] and not _was_accepted(oldest, missing):
+        _refuse_missing(*missing)
+
+
+def _was_accepted(after: Surveyed, missing: tuple[int, int]) -> bool:
+    """Whether the segment behind a gap begins with a Lost that names exactly it."""
+    first = after.first_record
+    return first is not None and first.kind == Kind.LOST and lost_range(first.body) == missing
 
 
 def _check_joint(before: Surveyed, after: Surveyed) -> None:
     end, start = before.facts.end, after.start
-    first = after.first_record
     if end.lsn + 1 == start.first_lsn:
         if end.chain != start.before.chain:
             raise StoreDamagedError(
@@ -161,9 +176,9 @@ def _check_joint(before: Surveyed, after: Surveyed) -> None:
             first_lsn=start.first_lsn,
             last_lsn=end.lsn,
         )
-    accepted = first is not None and first.kind == Kind.LOST
-    if not accepted or lost_range(first.body) != (end.lsn + 1, start.first_lsn - 1):  # type: ignore[union-attr]
-        _refuse_missing(end.lsn + 1, start.first_lsn - 1)
+    missing = (end.lsn + 1, start.first_lsn - 1)
+    if not _was_accepted(after, missing):
+        _refuse_missing(*missing)
 
 
 def _refuse_missing(first_lsn: int, last_lsn: int) -> None:

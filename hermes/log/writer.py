@@ -30,12 +30,12 @@ import msgspec
 
 from hermes import limits
 from hermes.errors import StoreFullError
-from hermes.log.bodies import seal_body
+from hermes.log.bodies import seal_record
 from hermes.log.catalog import Catalog
 from hermes.log.database import explain
 from hermes.log.head import HeadFile
 from hermes.log.port import Committed, Failed, Listener
-from hermes.log.record import Kind, Record
+from hermes.log.record import Record
 from hermes.log.segment import ActiveSegment, create_segment
 from hermes.log.space import Space, is_full
 
@@ -55,7 +55,6 @@ class Roll(msgspec.Struct, frozen=True, gc=False):
     """Seal the active segment; begin the next one with SegmentSealed and this snapshot."""
 
     snapshot: Record
-    engine_time_ns: int
 
 
 class Writer:
@@ -188,12 +187,7 @@ class Writer:
     def _roll(self, roll: Roll) -> None:
         old = self.active
         facts = old.facts()
-        seal = Record(
-            at_ns=roll.snapshot.at_ns,
-            kind=Kind.SEGMENT_SEALED,
-            body=seal_body(facts, roll.engine_time_ns),
-        )
-        records = (seal, roll.snapshot)
+        records = (seal_record(facts, roll.snapshot), roll.snapshot)
         path = self._with_reserve(
             lambda: create_segment(self._folder, self._store_id, old.end, records, vfs=self._vfs)
         )

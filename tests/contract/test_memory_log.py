@@ -1,0 +1,119 @@
+"""The log in memory keeps the contract; and what it offers to simulation."""
+
+from __future__ import annotations
+
+import pytest
+
+from hermes.errors import LogClosedError, StoreError
+from hermes.log.memory import MemoryImage, MemoryLog
+from hermes.log.port import Committed
+from tests.contract.log_contract import LogContract
+from tests.contract.records import BIG, Outcomes, publish, snapshot
+
+
+class MemoryStore:
+    """An image, handed from one log to the next."""
+
+    def __init__(self) -> None:
+        self.outcomes = Outcomes()
+        self.log: MemoryLog | None = None
+        self._image: MemoryImage | None = None
+
+    def open(self) -> MemoryLog:
+        if self.log is not None:
+            self.log.close()
+            self._image = self.log.image()
+        self.outcomes = Outcomes()
+        self.log = MemoryLog(self.outcomes, image=self._image)
+        return self.log
+
+
+class TestMemoryLog(LogContract):
+    @pytest.fixture
+    def store(self) -> MemoryStore:
+        return MemoryStore()
+
+
+@pytest.fixture
+def outcomes() -> Outcomes:
+    return Outcomes()
+
+
+@pytest.fixture
+def held(outcomes: Outcomes) -> MemoryLog:
+    """A log whose commits wait."""
+    return MemoryLog(outcomes, auto_commit=False)
+
+
+def test_commits_wait_until_released(held: MemoryLog, outcomes: Outcomes) -> None:
+    held.append([publish(0), publish(1)], 1)
+    held.append([publish(2)], 3)
+    held.append([publish(3)], 4)
+    assert (held.pending, held.next_lsn, held.next_offset) == (3, 5, 4)
+    assert held.reader().read(1, limit=9, limit_bytes=BIG) == []
+    assert outcomes.all == []
+    assert held.commit() == 1
+    assert outcomes.committed_lsn == 2
+    assert held.commit_all() == 2
+    assert outcomes.committed_lsn == 4
+    assert len(outcomes.all) == 2
+    assert held.commit_all() == 0
+    assert len(outcomes.all) == 2
+
+
+def test_queued_bytes_and_segment_bytes(held: MemoryLog, outcomes: Outcomes) -> None:
+    held.append([publish(0, payload=b"x" * 100)], 1)
+    held.append([publish(1, payload=b"x" * 50)], 2)
+    assert held.queued_bytes == 158
+    held.commit()
+    assert outcomes.all == [Committed(last_lsn=1, segment_bytes=104, queued_bytes=54)]
+
+
+def test_a_crash_loses_what_was_not_committed(held: MemoryLog, outcomes: Outcomes) -> None:
+    held.append([publish(0)], 1)
+    held.commit()
+    held.append([publish(1)], 2)
+    held.roll(snapshot(), 3)
+    image = held.crash()
+    assert outcomes.committed_lsn == 1
+    with pytest.raises(LogClosedError):
+        held.append([], 5)
+    log = MemoryLog(outcomes, image=image)
+    assert (log.next_lsn, log.next_offset) == (2, 1)
+
+
+def test_a_crash_may_keep_what_nobody_was_told_of(held: MemoryLog, outcomes: Outcomes) -> None:
+    for n in range(3):
+        held.append([publish(n)], n + 1)
+    image = held.crash(keep=2)
+    assert outcomes.all == []
+    assert MemoryLog(outcomes, image=image).next_lsn == 3
+
+
+def test_a_failure_is_told_once_and_is_final(held: MemoryLog, outcomes: Outcomes) -> None:
+    held.append([publish(0)], 1)
+    error = StoreError("no")
+    held.fail(error)
+    held.fail(StoreError("again"))
+    assert outcomes.error is error
+    assert len(outcomes.all) == 1
+    with pytest.raises(LogClosedError):
+        held.append([publish(1)], 2)
+    held.close()
+    assert MemoryLog(outcomes, image=held.crash(keep=1)).next_lsn == 2
+
+
+def test_an_image_is_not_touched_by_later_logs(held: MemoryLog, outcomes: Outcomes) -> None:
+    held.append([publish(0)], 1)
+    image = held.crash(keep=1)
+    MemoryLog(outcomes, image=image).append([publish(1)], 2)
+    assert MemoryLog(outcomes, image=image).next_lsn == 2
+
+
+def test_runs_repeat_exactly(outcomes: Outcomes) -> None:
+    first, second = (MemoryLog(outcomes), MemoryLog(outcomes))
+    for log in (first, second):
+        log.append([publish(0, 2), publish(2)], 1)
+    read = first.reader().read(1, limit=9, limit_bytes=BIG)
+    assert read == second.reader().read(1, limit=9, limit_bytes=BIG)
+    assert len(read) == 2
