@@ -102,6 +102,8 @@ class AioStream:
         try:
             while (response := await call.read()) is not EOF:
                 self._core.on_response(response, self._clock.monotonic_ns())
+                if self._timer is None:
+                    self._arm_timer()
             return None
         except grpc.RpcError as error:
             return error_from_rpc(error)
@@ -132,8 +134,6 @@ class AioStream:
                     await call.done_writing()
                     return
                 else:
-                    if self._timer is None:
-                        self._arm_timer()
                     await wake.wait()
 
     # -------------------------------------------------------------------- timers

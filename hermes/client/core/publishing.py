@@ -164,7 +164,7 @@ class PublishCore:
         if response.HasField("drain"):
             self._draining = True
         self._tell_waiters()
-        if response.HasField("drain") or self._resend or self._queue or self._closing:
+        if self._resend or self._queue or self._draining or self._closing:
             self.wake()
 
     def next_request(self) -> pb.PublishBatchesRequest | None:

@@ -87,7 +87,8 @@ class SubscribeCore:
         self._next_number = 1
         self._to_open: list[SubscriptionState] = []
         self._to_close: list[int] = []
-        self._is_open = False
+        self._sending = False  # the opening request has left
+        self._answered = False
         self._draining = False
         self._closing = False
 
@@ -131,7 +132,7 @@ class SubscribeCore:
 
     @property
     def is_open(self) -> bool:
-        return self._is_open
+        return self._answered
 
     @property
     def is_finished(self) -> bool:
@@ -139,12 +140,13 @@ class SubscribeCore:
 
     def opening(self) -> pb.SubscribeBatchesRequest:
         self._draining = False
-        self._is_open = True
+        self._sending = True
         self._to_open.clear()
         self._to_close.clear()
         return _open_request(list(self._subscriptions.values()))
 
     def on_response(self, response: pb.SubscribeBatchesResponse, _now_ns: int) -> None:
+        self._answered = True
         subscriptions = self._subscriptions
         for number in response.opened:
             if state := subscriptions.get(number):
@@ -164,7 +166,7 @@ class SubscribeCore:
             self.wake()
 
     def next_request(self) -> pb.SubscribeBatchesRequest | None:
-        if not (self._to_open or self._to_close) or not self._is_open or self._draining:
+        if not (self._to_open or self._to_close) or not self._sending or self._draining:
             return None
         live = self._subscriptions
         request = _open_request([state for state in self._to_open if state.number in live])
@@ -180,11 +182,11 @@ class SubscribeCore:
         """Live subscriptions have no timers."""
 
     def on_lost(self, error: HermesError, _now_ns: int) -> None:
-        self._is_open = False
+        self._sending = self._answered = False
         self.last_error = error
 
     def on_failed(self, error: HermesError) -> None:
-        self._is_open = False
+        self._sending = self._answered = False
         states = list(self._subscriptions.values())
         self._subscriptions.clear()
         for state in states:
