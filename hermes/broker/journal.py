@@ -54,20 +54,25 @@ class Journal:
         self._pending: deque[Group] = deque()
 
     def record(self, event: ev.Event) -> int:
-        """Fold an event and queue its record; returns its lsn."""
+        """Fold an event and queue its record; returns its lsn.
+
+        Encoded before it is folded: an event that no record can hold changes nothing.
+        """
         if self.abandoned:
             raise UnavailableError("the broker is reopening its log", hint="try again shortly")
+        record = encode(event, self.wall_ns) if self.log.durable else None
         lsn = self.state.next_lsn
         self.state.fold(event, lsn)
-        if self.log.durable:
-            record = encode(event, self.wall_ns)
+        if record is not None:
             self._records.append(record)
             if record.payload is not None:
                 self._group.bytes += len(record.payload)
         return lsn
 
     def after_commit(self, effect: Effect) -> None:
-        """Release `effect` once everything decided so far is durable."""
+        """Release `effect` once everything decided so far is durable; never, once abandoned."""
+        if self.abandoned:
+            return
         if self._records or not (self._pending or self.log.durable):
             self._group.effects.append(effect)
         elif self._pending:
