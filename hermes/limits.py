@@ -84,6 +84,14 @@ AUDIENCES_MAX: Final = 1_024
 # --- the server
 RING_BYTES_MAX: Final = 64 * MIB
 STREAMS_MAX: Final = 10_000
+# Answers waiting for a client that does not read them; then its requests wait too.
+ANSWERS_WAITING_MAX: Final = 65_536
+# Publish results in one response frame.
+FRAME_RESULTS_MAX: Final = 8_192
+# What a delivery adds to a batch on its way out.
+DELIVERY_OVERHEAD_BYTES: Final = 4 * KIB
+READER_THREADS_MAX: Final = 4
+READ_BATCHES_MAX: Final = 1_024
 ADMIN_PAGE_DEFAULT: Final = 100
 ADMIN_PAGE_MAX: Final = 1_000
 
@@ -100,5 +108,5 @@ def check_relations() -> None:
     assert TRANSACTION_BYTES_MAX <= QUEUE_PUBLISH_BYTES_MAX
     assert WAL_CHECKPOINT_BYTES < WAL_BYTES_MAX <= LOW_SPACE_BYTES
     assert QUEUE_PUBLISH_BYTES_MAX < LOW_SPACE_BYTES
-    assert HEADERS_BYTES_MAX < FRAME_OVERHEAD_BYTES
+    assert HEADERS_BYTES_MAX + DELIVERY_OVERHEAD_BYTES < FRAME_OVERHEAD_BYTES
     assert CREDIT_MESSAGES_DEFAULT <= CREDIT_MESSAGES_MAX

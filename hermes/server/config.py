@@ -29,6 +29,7 @@ from hermes.errors import ConfigError
 _PREFIX: Final = "HERMES_"
 # Read by the client and the command line, not by a server.
 _VARIABLES_OF_CLIENTS: Final = frozenset({"HERMES_SERVER"})
+_SHORT_FLAGS: Final = {"listen_addr": "listen", "store_path": "store"}
 _NONE_TEXTS: Final = frozenset({"", "none"})
 _TRUE_TEXTS: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE_TEXTS: Final = frozenset({"0", "false", "no", "off", ""})
@@ -81,7 +82,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, _count("HERMES_CHANNEL_CAPACITY", "Messages buffered for a live subscription.")
     ] = 8192
     grpc_output_buffer: Annotated[
-        int, _count("HERMES_GRPC_OUTPUT_BUFFER", "Messages put into one frame at most.")
+        int, _count("HERMES_GRPC_OUTPUT_BUFFER", "Messages of a v1 stream made ready ahead.")
     ] = 1024
     max_message_bytes: Annotated[
         int,
@@ -270,7 +271,8 @@ class Setting(msgspec.Struct, frozen=True):
 
     @property
     def flag(self) -> str:
-        return "--" + self.field.removesuffix("_secs").replace("_", "-")
+        name = _SHORT_FLAGS.get(self.field, self.field.removesuffix("_secs"))
+        return "--" + name.replace("_", "-")
 
     @property
     def is_switch(self) -> bool:

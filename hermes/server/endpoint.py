@@ -73,7 +73,7 @@ class Endpoint:
             bound_port = self._server.add_insecure_port(address)
         except RuntimeError:
             raise AddressError(
-                f"cannot listen on {address}", hint="choose another with --listen-addr"
+                f"cannot listen on {address}", hint="choose another with --listen"
             ) from None
         return f"[{host}]:{bound_port}" if ":" in host else f"{host}:{bound_port}"
 
@@ -123,7 +123,7 @@ def _check_free(host: str, port: int, address: str) -> None:
         reason = error.strerror or os.strerror(error.errno or 0)
         raise AddressError(
             f"cannot listen on {address}: {reason}",
-            hint="another server may be running there; choose another address with --listen-addr",
+            hint="another server may be running there; choose another address with --listen",
         ) from None
 
 

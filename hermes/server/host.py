@@ -1,0 +1,244 @@
+"""The asyncio world around one engine: turns, timers, readers, and the log's outcomes.
+
+Theory: the engine is synchronous. The host calls `turn` once per loop iteration in which
+something happened, so that all commands of that iteration share one group of records;
+reads beside the loop on a few threads; and brings outcomes from the log's thread.
+
+A host lives as long as its engine. When the log fails, or the engine itself breaks, it
+fails once: every stream ends with UNAVAILABLE and `failed` is set; what follows is the
+work of app.py. Decisions do not belong here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from typing import TypeVar
+
+from hermes import limits
+from hermes.broker.core import Settings
+from hermes.broker.engine import Engine
+from hermes.broker.engine_time import EngineTime, resume_at
+from hermes.broker.ports import Fetch, FetchAhead, Fetched
+from hermes.broker.recovery import Recovered, line_batch
+from hermes.broker.subject import matcher
+from hermes.clock import Clock
+from hermes.errors import HermesError, PreconditionError, UnavailableError
+from hermes.log.port import Committed, Log, LogReader, Outcome
+from hermes.server.logs import get_logger
+from hermes.server.sessions import Stream, Streams
+
+T = TypeVar("T")
+NS_PER_SEC = 1e9
+
+_log = get_logger("hermes.server")
+
+
+class Host:
+    """Drives an engine on the running event loop."""
+
+    def __init__(self, log: Log, recovered: Recovered, settings: Settings, clock: Clock) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._readers = ThreadPoolExecutor(limits.READER_THREADS_MAX, "hermes-reader")
+        self._turn_is_due = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at_ns: int | None = None
+        self._room: list[asyncio.Future[None]] = []  # publishers that wait for the log
+        self._commits: list[asyncio.Future[None]] = []  # who waits for the next commit
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.log = log
+        state = recovered.state
+        wall_ns = clock.wall_ns()
+        resumed_ns = resume_at(state.engine_time_ns, recovered.last_wall_ns, wall_ns)
+        time = EngineTime(resumed_ns, clock.monotonic_ns(), wall_ns)
+        self.engine = Engine(log, state, settings, clock, time, self)
+        self.streams = Streams(self.engine)
+        self.producers: dict[bytes, Stream] = {}  # who publishes under which producer id
+        self.failed: asyncio.Future[HermesError] = self._loop.create_future()
+
+    # ------------------------------------------------- for the engine (Host)
+
+    def wake(self) -> None:
+        """Run a turn after what is running now. On the loop's thread."""
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        try:
+            self.engine.turn()
+        except Exception as error:  # noqa: BLE001 - state and log may disagree: stop
+            self.fail(error)
+            return
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        at_ns = self.engine.next_alarm_monotonic_ns()
+        if at_ns == self._alarm_at_ns:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_at_ns = at_ns
+        if at_ns is not None:
+            delay_ns = max(0, at_ns - self._clock.monotonic_ns())
+            self._alarm = self._loop.call_later(delay_ns / NS_PER_SEC, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = self._alarm_at_ns = None
+        self.wake()
+
+    def fetch(self, request: Fetch) -> None:
+        """Read beside the loop, then hand the answer to the engine."""
+        task = self._loop.create_task(self._fetch(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch(self, request: Fetch) -> None:
+        try:
+            answer = await self.read(lambda reader: fetched(reader, request))
+            self.engine.fetched(answer)
+        except UnavailableError:
+            return  # this engine is over
+        except Exception as error:  # noqa: BLE001 - without the answer a consumer stalls
+            self.fail(error)
+
+    # ------------------------------------------------------------ for others
+
+    def on_outcome(self, outcome: Outcome) -> None:
+        """What became of an append. On the loop's thread."""
+        if not isinstance(outcome, Committed):
+            self.fail(outcome.error)
+            return
+        try:
+            self.engine.committed(outcome)
+        except Exception as error:  # noqa: BLE001 - an effect is lost: stop
+            self.fail(error)
+            return
+        if self._room and not self.engine.publish_blocked:
+            _release(self._room)
+        if self._commits:
+            _release(self._commits)
+
+    def fail(self, cause: Exception) -> None:
+        """Fail stop: release nothing more, end every stream. Idempotent."""
+        if self.failed.done():
+            return
+        error = (
+            cause
+            if isinstance(cause, HermesError)
+            else HermesError(f"{type(cause).__name__}: {cause}")
+        )
+        _log.error("the broker has failed; it will open its log afresh", exc_info=cause)
+        self.engine.failed(error)
+        self.failed.set_result(error)
+        self.streams.end(reopening_error())
+        _release(self._room)
+        _release(self._commits)
+
+    async def read(self, function: Callable[[LogReader], T]) -> T:
+        """Run `function` on a thread with a reader of its own.
+
+        Raises UnavailableError when the log is being closed.
+        """
+
+        def run() -> T:
+            with closing(self.log.reader()) as reader:
+                return function(reader)
+
+        if self.failed.done():
+            raise reopening_error()
+        try:
+            future = self._readers.submit(run)
+        except RuntimeError:  # the executor was shut down
+            raise reopening_error() from None
+        return await asyncio.wrap_future(future)
+
+    async def publish_room(self) -> None:
+        """Wait while the log cannot keep up with publishing."""
+        while self.engine.publish_blocked and not self.failed.done():
+            await self._queue(self._room)
+
+    async def next_commit(self) -> None:
+        """Until something more is committed, or the engine has failed."""
+        if not self.failed.done():
+            await self._queue(self._commits)
+
+    async def _queue(self, waiting: list[asyncio.Future[None]]) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+        waiting.append(future)
+        await future
+
+    async def committed(self) -> None:
+        """Until all that was decided so far is durable. Raises UnavailableError if it fails."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.engine.journal.after_commit(partial(_release, [future]))
+        self.wake()
+        await asyncio.wait((future, self.failed), return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise reopening_error()
+
+    def require_store(self, what: str) -> None:
+        """Raise PreconditionError when this broker keeps nothing."""
+        if not self.log.durable:
+            raise PreconditionError(
+                f"{what} needs a store, and this broker has none",
+                hint="start it with --store or HERMES_STORE_PATH",
+            )
+
+    async def close(self) -> None:
+        """Stop reading and close the log: what is queued is committed, the lock released."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.to_thread(self._close)
+        if not self.failed.done():
+            self.failed.cancel()
+
+    def _close(self) -> None:
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self.log.close()
+
+
+def _release(waiting: list[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+    waiting.clear()
+
+
+def reopening_error() -> UnavailableError:
+    """What callers are told after a failure of the log."""
+    return UnavailableError("the broker is reopening its log", hint="try again shortly")
+
+
+def fetched(reader: LogReader, request: Fetch) -> Fetched:
+    """What the engine asked for, out of the log."""
+    if isinstance(request, FetchAhead):
+        records, scanned_to = reader.publishes(
+            request.from_offset,
+            limit=request.limit,
+            limit_bytes=request.limit_bytes,
+            keys=matcher(request.filters),
+        )
+        found = [batch for record in records if (batch := line_batch(record)) is not None]
+        return Fetched(request, found, scanned_to)
+    found = []
+    for first, last in request.ranges:
+        offset = first
+        while offset <= last:
+            record = reader.publish_of(offset)
+            if record is None:
+                break
+            batch = line_batch(record)
+            if batch is not None:
+                found.append(batch)
+            assert record.last is not None
+            offset = record.last + 1
+    return Fetched(request, found)

@@ -1,0 +1,158 @@
+"""Open a log, fold it, and start an engine on it: one step of which all succeeds or none.
+
+Used at start and after a failure of the log alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from hermes import __version__
+from hermes.broker import events as ev
+from hermes.broker.core import Settings
+from hermes.broker.recovery import Recovered, recover
+from hermes.broker.state import State
+from hermes.clock import Clock
+from hermes.errors import StoreError
+from hermes.log.log import open_log
+from hermes.log.null import NullLog
+from hermes.log.port import Log, Outcome
+from hermes.server.config import NS_PER_SEC, ServerConfig
+from hermes.server.host import Host
+from hermes.server.logs import get_logger
+
+# Committing one record on a disk that works takes milliseconds.
+_FIRST_COMMIT_SECS: Final = 30.0
+_BACKOFF_INITIAL_NS: Final = NS_PER_SEC
+_BACKOFF_MAX_NS: Final = 300 * NS_PER_SEC
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+_log = get_logger("hermes.server")
+
+
+class _Outcomes:
+    """Brings outcomes from the log's thread to the host on the loop's."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.host: Host | None = None
+
+    def __call__(self, outcome: Outcome) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._tell, outcome)
+        except RuntimeError:
+            return  # the loop is closed: nobody is left to be told
+
+    def _tell(self, outcome: Outcome) -> None:
+        if self.host is not None:
+            self.host.on_outcome(outcome)
+
+
+async def open_host(config: ServerConfig, clock: Clock) -> Host:
+    """An engine that may serve: its start is committed.
+
+    Raises StoreError and its kin; the log is closed again then.
+    """
+    outcomes = _Outcomes()
+    started_ns = clock.monotonic_ns()
+    log, recovered = await asyncio.to_thread(_open, config, outcomes)
+    host = Host(log, recovered, settings_of(config), clock)
+    outcomes.host = host
+    try:
+        await _start(host, config, clean_stop=recovered.state.clean_stop)
+    except BaseException:
+        await host.close()
+        raise
+    if config.store_path is not None:
+        _log.info(
+            "store opened",
+            path=str(config.store_path),
+            store_id=log.store_id,
+            next_offset=recovered.state.next_offset,
+            consumers=len(recovered.state.consumers),
+            records_folded=recovered.records,
+            milliseconds=(clock.monotonic_ns() - started_ns) // 1_000_000,
+        )
+    else:
+        _log.info("no store: fire-and-forget only")
+    return host
+
+
+def _open(config: ServerConfig, outcomes: _Outcomes) -> tuple[Log, Recovered]:
+    if config.store_path is None:
+        return NullLog(outcomes), Recovered(State(), 0, 0)
+    log = open_log(config.store_path, outcomes)
+    try:
+        if log.report.created:
+            _log.info("store created", path=str(config.store_path))
+        for warning in log.report.warnings:
+            _log.warning(warning)
+        with closing(log.reader()) as reader:
+            return log, recover(reader)
+    except BaseException:
+        log.close()
+        raise
+
+
+async def _start(host: Host, config: ServerConfig, *, clean_stop: bool) -> None:
+    """Commit ServerStarted. Raises StoreError when that does not happen."""
+    ready = asyncio.Event()
+    host.engine.start(partial(_started, config=config, clean_stop=clean_stop), ready.set)
+    waiting = asyncio.ensure_future(ready.wait())
+    try:
+        await asyncio.wait(
+            (waiting, host.failed),
+            timeout=_FIRST_COMMIT_SECS,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if host.failed.done():
+            raise host.failed.result()
+        if not ready.is_set():
+            raise StoreError(
+                f"the store at {config.store_path} did not commit within {_FIRST_COMMIT_SECS:g} s",
+                hint="is its disk working?",
+            )
+    finally:
+        waiting.cancel()
+
+
+def _started(now_ns: int, *, config: ServerConfig, clean_stop: bool) -> ev.ServerStarted:
+    return ev.ServerStarted(
+        engine_time_ns=now_ns,
+        version=__version__,
+        host=socket.gethostname(),
+        boot_id=_BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "",
+        config_digest=config.digest(),
+        clean_stop=clean_stop,
+        dedup_window_ns=int(config.dedup_window_secs * NS_PER_SEC),
+        dedup_ids_max=config.dedup_ids_max,
+    )
+
+
+def settings_of(config: ServerConfig) -> Settings:
+    """What of the configuration the engine needs."""
+    retention_secs = config.dead_letter_retention_secs
+    return Settings(
+        default_policy=ev.Policy(
+            filters=(),
+            ack_timeout_ns=int(config.default_ack_timeout_secs * NS_PER_SEC),
+            max_attempts=config.max_delivery_attempts,
+            backoff_initial_ns=_BACKOFF_INITIAL_NS,
+            backoff_max_ns=_BACKOFF_MAX_NS,
+            inactivity_limit_ns=0,
+        ),
+        subscriber_channel_capacity=config.subscriber_channel_capacity,
+        redelivery_batch_size=config.redelivery_batch_size,
+        snapshot_interval_records=config.snapshot_interval_records,
+        segment_bytes_max=config.segment_bytes_max,
+        dedup_window_ns=int(config.dedup_window_secs * NS_PER_SEC),
+        dedup_ids_max=config.dedup_ids_max,
+        dead_letter_retention_ns=(
+            None if retention_secs is None else int(retention_secs * NS_PER_SEC)
+        ),
+    )
