@@ -16,6 +16,10 @@ import typer.main
 from typer.core import TyperGroup
 
 
+class ReaderGone(Exception):  # noqa: N818 - it is not an error
+    """Whoever read our stdout has enough."""
+
+
 class ListByDefault(TyperGroup):
     """`hermes consumers` and `hermes consumers --json` mean `hermes consumers list …`."""
 
@@ -44,6 +48,12 @@ class Lazy(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self.modules.items()])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # typer would exit with 1 for it
+            raise ReaderGone from error
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.modules and not args[0].startswith("-"):

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 import typer.main
 
-from hermes.cli.groups import Lazy
+from hermes.cli.groups import Lazy, ReaderGone
 from hermes.errors import HermesError
 
 EXIT_FAILED = 1
@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(_usage(error), error.exit_code)
     except HermesError as error:
         return _fail(str(error), EXIT_FAILED)
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         # Whoever read our output has enough. Flushing at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE

@@ -150,6 +150,11 @@ def payload_lines(payload: bytes) -> list[str]:
 # ----------------------------------------------------------------------- printing
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich would exit with 1; main has a code of its own for it  # noqa: PLE0704
+
+
 class Printer:
     """Writes results to stdout, as JSON lines or for a person.
 
@@ -162,7 +167,7 @@ class Printer:
         self._out = sys.stdout
         # A pipe has no width: never fold there.
         width = None if sys.stdout.isatty() else PIPE_COLUMNS
-        self._console = Console(
+        self._console = _Console(
             file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width
         )
 

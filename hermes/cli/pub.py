@@ -181,7 +181,10 @@ class Pipeline:
     def summarise(self) -> None:
         """What was acknowledged, in a line. Beside JSON, which has each offset, on stderr."""
         plural = "" if self._acknowledged == 1 else "s"
-        where = "" if self._first is None else f", offsets {self._first} to {self._last}"
+        where = ""
+        if self._first is not None:
+            one = self._first == self._last
+            where = f", offset {self._first}" if one else f", offsets {self._first} to {self._last}"
         text = f"published {self._acknowledged:,} message{plural}{where}"
         if self._printer.json:
             self._printer.flush()
