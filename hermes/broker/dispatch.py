@@ -1,11 +1,12 @@
 """[P] Who gets what: due redeliveries first, then first attempts in offset order.
 
-Policy. A batch goes whole to one member where it fits; it is cut when a good part of
-the member's credit is free, or when the member has nothing in flight (such a member
-always gets something, so a batch larger than the credit does not starve). Among
-members with room the one with the smallest share of its credit in use wins, then the
-one served longest ago. A message that came back for free too often goes alone to a
-member that holds nothing else.
+Policy. While a due redelivery finds no room, no first attempt goes out: it would take
+what the redelivery waits for, again and again. A batch goes whole to one member where it
+fits; it is cut when a good part of the member's credit is free, or when the member has
+nothing in flight (such a member always gets something, so a batch larger than the credit
+does not starve). Among members with room the one with the smallest share of its credit
+in use wins, then the one served longest ago. A message that came back for free too often
+goes alone to a member that holds nothing else.
 
 `plan` takes from the feed and returns assignments; the engine turns them into events.
 """
@@ -18,8 +19,9 @@ import msgspec
 
 from hermes import limits
 from hermes.broker.batch import LineBatch
-from hermes.broker.consumer import Consumer
+from hermes.broker.consumer import Consumer, Waiting
 from hermes.broker.feed import Feed
+from hermes.broker.ranges import RangeMap, subtract
 
 ASSIGNMENTS_MAX = 256  # per turn and consumer; the rest follows in the next turn
 CUT_PART = 4  # a batch is cut when at least a quarter of the credit is free
@@ -53,7 +55,7 @@ class Slot(msgspec.Struct):
 
     @property
     def load(self) -> float:
-        return self.in_flight / self.credit_messages
+        return self.in_flight / (self.credit_messages or 1)
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
@@ -72,7 +74,7 @@ def plan(consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int) -> 
     if consumer.paused or not slots:
         return assignments
     _plan_redeliveries(consumer, feed, slots, now_ns, assignments)
-    if consumer.waiting.count < limits.WAITING_MAX:
+    if not feed.redeliveries and consumer.waiting.count < limits.WAITING_MAX:
         _plan_first_attempts(consumer, feed, slots, assignments)
     return assignments
 
@@ -96,19 +98,38 @@ def _plan_first_attempts(
 def _plan_redeliveries(
     consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int, out: list[Assignment]
 ) -> None:
+    if not feed.redeliveries:
+        return
+    planned: RangeMap[None] = RangeMap()  # a feed may hold an offset twice
     while feed.redeliveries and len(out) < ASSIGNMENTS_MAX:
         batch, first, last = feed.redeliveries.popleft()
-        for a, b, waiting in consumer.waiting.overlapping(first, last):
-            if waiting.due_ns > now_ns:
-                continue  # nacked again meanwhile; it has its own entry
+        for begin, end, waiting in _due(consumer, planned, first, last, now_ns):
             alone = waiting.releases >= limits.RELEASES_BEFORE_ALONE
-            at = a
-            while at <= b:
-                taken = _assign(slots, batch, at, b, waiting.attempt + 1, out, alone=alone)
+            at = begin
+            while at <= end:
+                taken = _assign(slots, batch, at, end, waiting.attempt + 1, out, alone=alone)
                 if not taken:
                     feed.redeliveries.appendleft((batch, at, last))
                     return
+                planned.add(at, at + taken - 1, None)
                 at += taken
+
+
+def _due(
+    consumer: Consumer, planned: RangeMap[None], first: int, last: int, now_ns: int
+) -> list[tuple[int, int, Waiting]]:
+    """What of first..last waits, is due and is not planned yet.
+
+    A message that was nacked again meanwhile, and is due later, has its own entry.
+    """
+    return [
+        (a, b, waiting)
+        for begin, end, waiting in consumer.waiting.overlapping(first, last)
+        if waiting.due_ns <= now_ns
+        for a, b in subtract(
+            [(begin, end)], [(x, y) for x, y, _ in planned.overlapping(begin, end)]
+        )
+    ]
 
 
 def _assign(
