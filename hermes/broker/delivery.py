@@ -130,7 +130,8 @@ class Deliveries:
         assignments = plan(consumer, feed, slots, now_ns)
         if assignments:
             self._deliver(consumer, assignments, now_ns)
-            self.mark(consumer.name)  # until a round assigns nothing
+        if assignments or self._more_due(consumer, feed, now_ns):
+            self.mark(consumer.name)  # until a round finds nothing to do
         for slot in slots:
             self.seats[slot.member].served = slot.served
         self._set_alarm(consumer, now_ns)
@@ -193,11 +194,16 @@ class Deliveries:
             if len(feed.redeliveries) + len(missing) >= self._batch_size:
                 break
         if missing:
-            feed.awaited = True
-            request = FetchRanges(
+            feed.awaited = FetchRanges(
                 consumer.name, consumer.created_lsn, tuple(missing), for_copies=False
             )
-            self._host.fetch(request)
+            self._host.fetch(feed.awaited)
+
+    def _more_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> bool:
+        """Whether the next round would surface something (see `_surface_due`)."""
+        due_ns = consumer.dues.next_due_ns()
+        room = not feed.awaited and len(feed.redeliveries) < self._batch_size
+        return room and due_ns is not None and due_ns <= now_ns
 
     def _redeliver(self, feed: Feed, first: int, last: int) -> list[Range]:
         """Queue what the ring has of first..last; returns what must be read."""
@@ -216,17 +222,15 @@ class Deliveries:
         if feed.tailing or feed.fetching or not feed.low:
             return
         if not self._ring.holds(feed.scanned_to):
-            feed.fetching = True
-            self._host.fetch(
-                FetchAhead(
-                    consumer.name,
-                    consumer.created_lsn,
-                    feed.scanned_to,
-                    consumer.policy.filters,
-                    READ_AHEAD_BATCHES,
-                    READ_AHEAD_BYTES,
-                )
+            feed.fetching = FetchAhead(
+                consumer.name,
+                consumer.created_lsn,
+                feed.scanned_to,
+                consumer.policy.filters,
+                READ_AHEAD_BATCHES,
+                READ_AHEAD_BYTES,
             )
+            self._host.fetch(feed.fetching)
             return
         wanted = matcher(consumer.policy.filters)
         found = self._ring.since(feed.scanned_to, READ_AHEAD_BATCHES)
@@ -240,16 +244,18 @@ class Deliveries:
             self.mark(consumer.name)
 
     def fetched(self, answer: Fetched) -> None:
-        """A reader's answer. One for a consumer or feed that is gone is dropped."""
+        """A reader's answer. One that this feed did not ask for is dropped: the feed before
+        it did, for a consumer that is gone or has other filters now."""
         request: Fetch = answer.request
         consumer = self._state.consumers.get(request.consumer)
         feed = self._feeds.get(request.consumer)
         if consumer is None or feed is None or consumer.created_lsn != request.created_lsn:
             return
         if isinstance(request, FetchRanges):
-            self._fetched_due(feed, request.ranges, answer.batches)
-        elif feed.fetching and feed.scanned_to == request.from_offset:
-            feed.fetching = False
+            if feed.awaited == request:
+                self._fetched_due(feed, request.ranges, answer.batches)
+        elif feed.fetching == request:
+            feed.fetching = None
             feed.fill(answer.batches, answer.scanned_to, self._state.next_offset)
             if answer.scanned_to == request.from_offset and not feed.tailing:
                 # What follows is not committed yet, and too much for the ring.
@@ -259,7 +265,7 @@ class Deliveries:
 
     @staticmethod
     def _fetched_due(feed: Feed, ranges: Iterable[Range], batches: Iterable[LineBatch]) -> None:
-        feed.awaited = False
+        feed.awaited = None
         held = list(batches)
         for first, last in ranges:
             for batch in held:

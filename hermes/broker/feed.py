@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from hermes import limits
 from hermes.broker.batch import LineBatch
+from hermes.broker.ports import FetchAhead, FetchRanges
 
 Redelivery = tuple[LineBatch, int, int]  # batch, first, last
 
@@ -36,8 +37,8 @@ class Feed:
     def __init__(self, position: int, next_offset: int) -> None:
         self.scanned_to = position  # every offset below was considered
         self.tailing = position >= next_offset
-        self.fetching = False  # a reader looks for first attempts
-        self.awaited = False  # a reader looks for due redeliveries
+        self.fetching: FetchAhead | None = None  # a reader looks for first attempts
+        self.awaited: FetchRanges | None = None  # a reader looks for due redeliveries
         self.window: deque[LineBatch] = deque()
         self.redeliveries: deque[Redelivery] = deque()
         self._bytes = 0
