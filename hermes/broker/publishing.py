@@ -43,17 +43,23 @@ def decide_publish(
 ) -> tuple[ev.Published | None, PublishResult]:
     """The event of a durable publish (None: nothing new) and its outcome.
 
-    Raises OutOfRangeError for a sequence older than what is remembered of the producer.
+    Raises OutOfRangeError for an earlier sequence of the producer of which nothing is
+    remembered: it stored nothing then, or too much came after it.
     """
-    if producer is not None and producer.sequence <= state.producers.last_sequence(producer.id):
-        return None, _committed_before(state, producer)
+    again = _sent_before(state, producer)
+    if again is not None:
+        stored = state.producers.find(again.id, again.sequence)
+        if stored is not None:
+            return None, PublishResult(stored.count, stored.offset, duplicate=True)
     duplicates: tuple[tuple[int, int], ...] = ()
     if batch.ids:
         duplicates = _duplicates(state, batch, now_ns)
         if len(duplicates) == batch.count:
             return None, PublishResult(0, None, duplicates)
-        if duplicates:
-            batch = _without(batch, duplicates)
+    if again is not None:
+        raise _forgotten(again)
+    if duplicates:
+        batch = _without(batch, duplicates)
     first = state.next_offset
     event = ev.Published(
         engine_time_ns=now_ns,
@@ -71,15 +77,21 @@ def decide_publish(
     return event, PublishResult(batch.count, first, duplicates)
 
 
-def _committed_before(state: State, producer: Producer) -> PublishResult:
-    stored = state.producers.find(producer.id, producer.sequence)
-    if stored is None:
-        raise OutOfRangeError(
-            f"sequence {producer.sequence} is older than what is remembered of this producer",
-            hint="its outcome can no longer be told; publish it under a new sequence",
-            sequence=producer.sequence,
-        )
-    return PublishResult(stored.count, stored.offset, duplicate=True)
+def _sent_before(state: State, producer: Producer | None) -> Producer | None:
+    """The producer, if this sequence is not its next: a retry."""
+    if producer is None or producer.sequence > state.producers.last_sequence(producer.id):
+        return None
+    return producer
+
+
+def _forgotten(producer: Producer) -> OutOfRangeError:
+    """Taking it now would store it after what the producer published later."""
+    return OutOfRangeError(
+        f"nothing is remembered of sequence {producer.sequence} of this producer: "
+        "it stored nothing then, or too much came after it",
+        hint="publish it under a new sequence",
+        sequence=producer.sequence,
+    )
 
 
 def _duplicates(state: State, batch: IncomingBatch, now_ns: int) -> tuple[tuple[int, int], ...]:
