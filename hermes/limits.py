@@ -90,6 +90,8 @@ ANSWERS_WAITING_MAX: Final = 65_536
 FRAME_RESULTS_MAX: Final = 8_192
 # What a delivery adds to a batch on its way out.
 DELIVERY_OVERHEAD_BYTES: Final = 4 * KIB
+# Message ids a v1 stream remembers as sent and not settled; older ones are looked up.
+HELD_IDS_MAX: Final = 65_536
 READER_THREADS_MAX: Final = 4
 READ_BATCHES_MAX: Final = 1_024
 ADMIN_PAGE_DEFAULT: Final = 100

@@ -23,6 +23,7 @@ import msgspec
 
 from hermes.clock import Clock, SystemClock
 from hermes.errors import HermesError, StoreError
+from hermes.server.admin_service import AdminService
 from hermes.server.broker_service import broker_handlers
 from hermes.server.config import ServerConfig
 from hermes.server.endpoint import Endpoint
@@ -53,7 +54,8 @@ class Server:
         self._stopping = False
         self._watcher: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] | None = None
-        self._endpoint = Endpoint(config, broker_handlers(self.host, config))
+        handlers = broker_handlers(self.host, config) | AdminService(self.host).handlers()
+        self._endpoint = Endpoint(config, handlers)
 
     @property
     def address(self) -> str:
@@ -238,4 +240,3 @@ def signalled() -> Iterator[asyncio.Future[str]]:
 def exit_now(code: int) -> None:
     """End the process without any clean-up: what is committed is committed."""
     os._exit(code)
-

@@ -35,6 +35,11 @@ class Deliveries:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def next_offset(self) -> int:
+        """Where the next frame begins; only while there is something."""
+        return self._queue[0].first
+
     def add(self, assignments: Sequence[Assignment]) -> None:
         self._queue.extend(assignments)
 

@@ -48,15 +48,17 @@ class Host:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_ns: int | None = None
         self._room: list[asyncio.Future[None]] = []  # publishers that wait for the log
-        self._commits: list[asyncio.Future[None]] = []  # who waits for the next commit
         self._tasks: set[asyncio.Task[None]] = set()
         self.log = log
+        self.started_at_ns = clock.wall_ns()
         state = recovered.state
         wall_ns = clock.wall_ns()
         resumed_ns = resume_at(state.engine_time_ns, recovered.last_wall_ns, wall_ns)
         time = EngineTime(resumed_ns, clock.monotonic_ns(), wall_ns)
         self.engine = Engine(log, state, settings, clock, time, self)
         self.streams = Streams(self.engine)
+        self.commits = 0  # outcomes so far
+        self.followers: set[Stream] = set()  # to be woken at each commit
         self.producers: dict[bytes, Stream] = {}  # who publishes under which producer id
         self.failed: asyncio.Future[HermesError] = self._loop.create_future()
 
@@ -122,8 +124,9 @@ class Host:
             return
         if self._room and not self.engine.publish_blocked:
             _release(self._room)
-        if self._commits:
-            _release(self._commits)
+        self.commits += 1
+        for stream in self.followers:
+            stream.wake()
 
     def fail(self, cause: Exception) -> None:
         """Fail stop: release nothing more, end every stream. Idempotent."""
@@ -139,7 +142,6 @@ class Host:
         self.failed.set_result(error)
         self.streams.end(reopening_error())
         _release(self._room)
-        _release(self._commits)
 
     async def read(self, function: Callable[[LogReader], T]) -> T:
         """Run `function` on a thread with a reader of its own.
@@ -162,17 +164,9 @@ class Host:
     async def publish_room(self) -> None:
         """Wait while the log cannot keep up with publishing."""
         while self.engine.publish_blocked and not self.failed.done():
-            await self._queue(self._room)
-
-    async def next_commit(self) -> None:
-        """Until something more is committed, or the engine has failed."""
-        if not self.failed.done():
-            await self._queue(self._commits)
-
-    async def _queue(self, waiting: list[asyncio.Future[None]]) -> None:
-        future: asyncio.Future[None] = self._loop.create_future()
-        waiting.append(future)
-        await future
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._room.append(future)
+            await future
 
     async def committed(self) -> None:
         """Until all that was decided so far is durable. Raises UnavailableError if it fails."""

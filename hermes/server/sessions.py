@@ -12,8 +12,8 @@ connection is gone (grpc cancels the handler), or the broker ends it (`end`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import grpc
@@ -43,7 +43,7 @@ class Stream:
         self._drain: broker_pb2.Drain | None = None
         self._ready = asyncio.Event()
         self._task = asyncio.current_task()
-        self._writing = False
+        self._blocked = False  # in an await that only a cancellation ends
 
     # ------------------------------------------------------- from the broker
 
@@ -57,8 +57,8 @@ class Stream:
             return
         self.error = error
         self._ready.set()
-        if self._writing and self._task is not None:
-            self._task.cancel()  # the client does not read; do not wait for it
+        if self._blocked and self._task is not None:
+            self._task.cancel()  # the client does not go on; do not wait for it
 
     def drain(self, reason: str, grace_ms: int) -> None:
         """Ask the client to leave; end the stream if it cannot be asked."""
@@ -92,8 +92,7 @@ class Stream:
         try:
             while True:
                 self._ready.clear()
-                if self.error is not None:
-                    raise self.error
+                self.raise_if_ended()
                 frame = take()
                 if frame is not None:
                     await self.write(frame)
@@ -105,27 +104,44 @@ class Stream:
                     await self._ready.wait()
         finally:
             reader.cancel()
+            if reader.done() and not reader.cancelled():
+                reader.exception()  # seen: what ended the stream counts more
 
     async def write(self, frame: Message) -> None:
-        """Send one frame; waits while the client does not read."""
-        self._writing = True
-        try:
+        """Send one frame; waits while the client does not read. Raises as `wait` does."""
+        with self.interruptible():
             await self.context.write(frame)
-        except asyncio.CancelledError:
-            if self.error is None or self._task is None:
-                raise
-            self._task.uncancel()
-            raise self.error from None
-        finally:
-            self._writing = False
 
     async def wait(self) -> None:
         """Until something wakes the writer. Raises what the broker ended the stream with."""
-        if self.error is None:
-            await self._ready.wait()
-            self._ready.clear()
+        self.raise_if_ended()
+        await self._ready.wait()
+        self._ready.clear()
+        self.raise_if_ended()
+
+    def raise_if_ended(self) -> None:
+        """Raise what the broker ended the stream with, if it did."""
         if self.error is not None:
             raise self.error
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """What is awaited inside is cut short, with its error, when the broker ends the stream.
+
+        In the handler's own task only.
+        """
+        self.raise_if_ended()
+        self._blocked = True
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._blocked = False
+            if self._task is not None and self.error is not None:
+                self._task.uncancel()
+            self.raise_if_ended()
+            raise
+        finally:
+            self._blocked = False
 
 
 class Streams:
