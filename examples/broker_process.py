@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+import hermes
+
 START_SECONDS = 30.0
 
 
@@ -35,7 +37,7 @@ class BrokerProcess:
                 self.kill()
 
     def start(self) -> None:
-        """Start it and wait until it listens. Raises RuntimeError when it does not."""
+        """Start it and wait until it serves. Raises RuntimeError when it does not."""
         environment = os.environ | {
             "HERMES_LISTEN_ADDR": self.addr,
             "HERMES_STORE_PATH": str(self._store),
@@ -45,10 +47,9 @@ class BrokerProcess:
                 [sys.executable, "-m", "hermes", "serve"], env=environment, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self._listens():
+        while not self._serves():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the broker did not start:\n{self.log_tail()}")
-            time.sleep(0.02)
 
     def kill(self) -> None:
         """SIGKILL: no goodbye, nothing flushed."""
@@ -61,13 +62,13 @@ class BrokerProcess:
         text = self._log.read_text(errors="replace") if self._log.exists() else ""
         return "\n".join(text.splitlines()[-20:])
 
-    def _listens(self) -> bool:
-        host, port = self.addr.split(":")
+    def _serves(self) -> bool:
+        """A port that listens is not enough: it does so before the store is open."""
         try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
+            with hermes.Client(self.addr, connect_timeout=0.5):
+                return True
+        except hermes.ConnectionLostError:
             return False
-        return True
 
 
 def _free_port() -> int:

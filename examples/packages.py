@@ -32,7 +32,7 @@ from broker_process import BrokerProcess
 import hermes
 from hermes.client.admin import AdminClient
 
-PUBLISH_WINDOW = 1_000  # messages on their way at once
+WINDOW_MAX = 1_000  # messages on their way at once, to the broker or to a member
 STALL_SECONDS = 60.0  # without any progress: something is missing
 
 
@@ -58,6 +58,7 @@ class Run:
 
     addr: str
     consumers: list[Consumer]
+    window: int
     published: dict[int, tuple[str, int]] = field(default_factory=dict)  # subject, checksum
     started_at: float = field(default_factory=time.monotonic)
     published_at: float = 0.0
@@ -73,7 +74,7 @@ class Run:
 
 
 async def publish(run: Run, packages: list[Package]) -> None:
-    """Publish all, PUBLISH_WINDOW at a time. A lost connection is the client's business."""
+    """Publish all, a window at a time. A lost connection is the client's business."""
     async with hermes.AsyncClient(run.addr, name="publisher") as client:
         window: deque[tuple[Package, asyncio.Task[hermes.PublishAck]]] = deque()
 
@@ -87,7 +88,7 @@ async def publish(run: Run, packages: list[Package]) -> None:
         for package in packages:
             work = client.publish(package.subject, package.stanza, id=package.id)
             window.append((package, asyncio.ensure_future(work)))
-            if len(window) >= PUBLISH_WINDOW:
+            if len(window) >= run.window:
                 await settle_oldest()
         while window:
             await settle_oldest()
@@ -98,7 +99,7 @@ async def work(run: Run, consumer: Consumer, member: int) -> None:
     """One member of a consumer, until cancelled."""
     async with (
         hermes.AsyncClient(run.addr, name=f"{consumer.name}-{member}") as client,
-        client.consume(consumer.name, consumer.filter) as messages,
+        client.consume(consumer.name, consumer.filter, max_in_flight=run.window) as messages,
     ):
         async for message in messages:
             offset = message.offset
@@ -227,6 +228,8 @@ def main() -> int:
                     Consumer("python", "packages.python.*"),
                     Consumer("indexers", "packages.>", members=4),
                 ],
+                # Small beside the whole, or a small run would be over before a kill.
+                window=min(WINDOW_MAX, max(1, len(packages) // 40)),
             )
             failure: Exception | None = None
             try:

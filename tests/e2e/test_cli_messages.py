@@ -117,7 +117,8 @@ def test_read_starts_where_it_is_told(hermes: Cli) -> None:
 
 def test_the_server_may_be_named(hermes: Cli, broker: BrokerProcess) -> None:
     hermes.good("pub", "named.a", "x", "--server", broker.addr)
-    ran = hermes("read", "named.a", "--server", "127.0.0.1:1")
+    assert hermes.good("read", "named.a", "--server", broker.addr, "--json").objects
+    ran = hermes("consumers", "--server", "127.0.0.1:1")
     assert ran.code == 1
     assert "is `hermes serve` running at 127.0.0.1:1?" in ran.err
 
