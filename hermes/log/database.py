@@ -122,6 +122,10 @@ def explain(error: Exception, what: str) -> StoreError:
         return error
     if isinstance(error, apsw.FullError):
         return StoreFullError(f"{what}: no space left", hint="free some disk space")
+    if isinstance(error, apsw.BusyError):
+        return StoreError(
+            f"{what}: another process has it open", hint="stop what reads the store, then try again"
+        )
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
         return StoreDamagedError(f"{what}: {error}", hint="restore it from a backup")
     return StoreError(f"{what}: {type(error).__name__}: {error}")

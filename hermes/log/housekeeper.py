@@ -123,7 +123,11 @@ class Housekeeper:
             return
         if self._db is None:
             self._db = connect(active.path, vfs=self._vfs)
-        _, copied_pages = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        try:
+            _, copied_pages = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            # The writer is copying the last pages itself.
+            return
         self._copied_bytes = max(0, copied_pages) * PAGE_BYTES
         if active.wal_bytes >= limits.WAL_BYTES_MAX:
             self._ask_for_checkpoint()

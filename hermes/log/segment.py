@@ -241,15 +241,16 @@ def seal_file(path: Path, *, vfs: str = "") -> bool:
     Returns False, having changed nothing for readers, while a connection holds it.
     Raises apsw.Error, OSError.
     """
-    db = connect(path, pragmas=schema.SEAL_PRAGMAS, vfs=vfs)
     try:
-        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        if db.execute("PRAGMA journal_mode = DELETE").fetchall() != [("delete",)]:
-            return False
+        db = connect(path, pragmas=schema.SEAL_PRAGMAS, vfs=vfs)
+        try:
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+            if db.execute("PRAGMA journal_mode = DELETE").fetchall() != [("delete",)]:
+                return False
+        finally:
+            db.close()
     except apsw.BusyError:
         return False
-    finally:
-        db.close()
     path.chmod(stat.S_IRUSR)
     return True
 
@@ -310,11 +311,13 @@ class ActiveSegment:
         """Describe it; by the write connection, between transactions."""
         return read_facts(self._db, self.start)
 
-    def checkpoint(self, mode: int) -> None:
-        """Copy the WAL into the file (apsw.SQLITE_CHECKPOINT_*). Raises apsw.Error."""
-        self._db.wal_checkpoint(mode=mode)
-        if mode == apsw.SQLITE_CHECKPOINT_TRUNCATE:
-            self.wal_bytes = 0
+    def checkpoint(self) -> None:
+        """Copy what the WAL holds into the file, as far as readers allow. Raises apsw.Error."""
+        try:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.BusyError:
+            # Another connection is at it.
+            return
 
     def close(self) -> None:
         """Close the connection; the WAL stays as it is. Idempotent."""
@@ -322,6 +325,6 @@ class ActiveSegment:
 
     def close_cleanly(self) -> None:
         """Copy the whole WAL into the file, remove it, and close. Raises apsw.Error."""
-        self.checkpoint(apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
         self._db.close()

@@ -179,7 +179,7 @@ class Writer:
     def _commit(self, group: Group) -> None:
         if self._checkpoint_wanted:
             self._checkpoint_wanted = False
-            self.active.checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self.active.checkpoint()
         self._with_reserve(lambda: self.active.commit(group.records, group.size_bytes))
         self._tell(group)
         self.on_long_wal(self.active.wal_bytes)

@@ -14,8 +14,8 @@ from hermes.log.log import SqliteLog, open_log
 from hermes.log.record import Kind
 from hermes.log.segment import file_name
 from hermes.log.v1 import log_pb2
-from tests.contract.log_contract import put, roll
 from tests.contract.records import BIG, Outcomes, dropped, event, publish
+from tests.contract.store import put, roll
 
 
 class Folder:
