@@ -131,11 +131,12 @@ class AsyncClient:
         message may be lost or a durable one could not be sent, `OperationTimeoutError`
         after `timeout`, and what the broker refuses it for.
         """
+        connection = self._connection.check()
         batch, size_bytes = outgoing(subject, payload, headers, id)
         seconds = None if timeout is None else to_ns(timeout, "timeout") / 1e9
         try:
             async with asyncio.timeout(seconds):
-                return await self._connection.publish(batch, size_bytes, live=not durable)
+                return await connection.publish(batch, size_bytes, live=not durable)
         except TimeoutError:
             raise OperationTimeoutError(
                 f"no answer to a publish within {timeout} s",

@@ -17,7 +17,12 @@ from hermes.client.aio_stream import AioStream
 from hermes.client.core.publishing import PublishAck, PublishCore
 from hermes.client.core.stream import StreamCore
 from hermes.client.core.subscribing import SubscribeCore
-from hermes.client.fork import ForkGuard, check_asyncio_allowed, note_grpc_used
+from hermes.client.fork import (
+    ForkGuard,
+    asyncio_poller_survives_forks,
+    check_asyncio_allowed,
+    note_grpc_used,
+)
 from hermes.client.options import CHANNEL_OPTIONS, ClientOptions, producer_id
 from hermes.clock import SystemClock
 from hermes.errors import ClosedError, HermesError, PreconditionError
@@ -94,7 +99,10 @@ class AsyncConnection:
         self.check()
         if self._channel is None:
             note_grpc_used()
-            self._channel = grpc.aio.insecure_channel(self.options.addr, options=CHANNEL_OPTIONS)
+            with asyncio_poller_survives_forks():
+                self._channel = grpc.aio.insecure_channel(
+                    self.options.addr, options=CHANNEL_OPTIONS
+                )
         return self._channel
 
     def stream(self, method: Method[Any, Any], core: StreamCore[Any, Any]) -> AioStream:

@@ -266,5 +266,8 @@ class AsyncReading(AsyncMessages[EventT]):
             if is_own_cancellation():
                 raise
             return ConnectionLostError("connection lost: the read was cancelled")
+        except Exception as error:  # noqa: BLE001 -- a bug must end the reading, not hang it
+            _log.exception("Read: a response could not be handled")
+            return HermesError(f"the client failed on a response: {error!r}")
         finally:
             call.cancel()

@@ -14,8 +14,13 @@ package imports this module before any other.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from hermes.errors import ForkedProcessError
+from hermes.limits import MIB
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "true")
 
@@ -45,6 +50,27 @@ def check_asyncio_allowed() -> None:
         raise ForkedProcessError(
             "AsyncClient cannot be used after a fork: the parent had used gRPC", hint=_HINT
         )
+
+
+# More than four times the usual 8 MiB; only the pages it touches are memory.
+_POLLER_STACK_BYTES: Final = 64 * MIB
+
+
+@contextmanager
+def asyncio_poller_survives_forks() -> Iterator[None]:
+    """Create the first grpc.aio object inside: its poller thread gets a large stack.
+
+    That thread always waits inside gRPC, on a structure on its own stack. In a forked
+    child the thread is gone, but gRPC still signals it when it closes the inherited
+    connections there; by then glibc has given the dead thread's stack to a new thread,
+    and the child dies of a segmentation fault, one time in three. glibc never reuses a
+    stack more than four times as large as asked for: so this one stays what it was.
+    """
+    before = threading.stack_size(_POLLER_STACK_BYTES)
+    try:
+        yield
+    finally:
+        threading.stack_size(before)
 
 
 class ForkGuard:

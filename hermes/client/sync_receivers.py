@@ -270,5 +270,8 @@ class Reading(Messages[EventT]):
             return None
         except grpc.RpcError as error:
             return error_from_rpc(error)
+        except Exception as error:  # noqa: BLE001 -- a bug must end the reading, not hang it
+            _log.exception("Read: a response could not be handled")
+            return HermesError(f"the client failed on a response: {error!r}")
         finally:
             call.cancel()

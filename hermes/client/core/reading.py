@@ -46,7 +46,8 @@ class ReadCore:
             delivered = Delivered(delivery.batch, delivery.base_offset, 0, delivery.published_at_ns)
             indexes = selected_indexes(delivered.count, list(delivery.selection))
             next_offset = max(next_offset, delivery.base_offset + indexes[-1] + 1)
-            self._left -= len(indexes)
+            if self._limited:
+                self._left -= len(indexes)
             self.inbox.put(delivered, indexes)
         if next_offset:
             self._start = pb.Start(offset=next_offset)
