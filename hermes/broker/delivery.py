@@ -55,6 +55,7 @@ class Deliveries:
     ) -> None:
         self.seats: dict[int, Seat] = {}
         self.ready: dict[str, None] = {}  # a set in order of arrival
+        self.died: list[tuple[Consumer, ev.Ranges]] = []  # given up on in this turn
         self._journal = journal
         self._state = journal.state
         self._ring = ring
@@ -180,6 +181,8 @@ class Deliveries:
                 seat.overdue += last - first + 1
         for event in decide_expiry(consumer, pieces, now_ns=now_ns, at_ns=at_ns):
             self._journal.record(event)
+            if isinstance(event, ev.DeadLettered):
+                self.died.append((consumer, event.ranges))
         if pieces:
             self.mark(consumer.name)  # there may be more than one round of them
 

@@ -193,6 +193,9 @@ class Engine:
         now_ns = self.core.now_ns()
         self.copying.run(now_ns)
         self.deliveries.run(now_ns, self.journal.wall_ns)
+        for consumer, ranges in self.deliveries.died:
+            self.copying.add(consumer, ranges)
+        self.deliveries.died.clear()
         self.fanout.record_drops(now_ns)
         self.journal.flush()
         if self.core.log.durable:
