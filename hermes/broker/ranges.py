@@ -266,9 +266,9 @@ class RangeMap(Generic[V]):
     def add(self, first: int, last: int, value: V, *, merge: bool = False) -> None:
         """Hold `value` for first..last.
 
-        With `merge`, a range that ends right before and has an equal value is extended
-        instead. Raises ValueError, and changes nothing, when last < first or when part
-        of it is held already.
+        With `merge` it becomes one range with neighbours that touch it and have an equal
+        value, so that what is held looks the same in whatever order it came. Raises
+        ValueError, and changes nothing, when last < first or when part of it is held.
         """
         if last < first:
             raise ValueError(f"range {first}..{last} ends before it begins")
@@ -282,10 +282,14 @@ class RangeMap(Generic[V]):
             if end >= first:
                 raise ValueError(f"range {first}..{last} overlaps {before}..{end}")
             if merge and end == first - 1 and held == value:
-                entries[before] = (last, held)
-                self._count += last - end
-                self._highest = max(self._highest, last)
-                return
+                self._count -= end - before + 1
+                first = before
+        if merge and last < self._highest:
+            end, held = entries.get(last + 1, (last, value))
+            if end > last and held == value:
+                del entries[last + 1]
+                self._count -= end - last
+                last = end
         entries[first] = (last, value)
         self._count += last - first + 1
         self._highest = max(self._highest, last)
