@@ -7,6 +7,7 @@ settling.py and dead_letters.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -117,6 +118,8 @@ class Membership:
         """
         now_ns = self._core.begin()
         consumer = find_consumer(self._state, seat.consumer)
+        if consumer.created_lsn != seat.created_lsn:
+            raise _deleted(seat.consumer)  # a namesake made since
         settled = decide_settle(consumer, command, now_ns=now_ns, at_ns=self._journal.wall_ns)
         for event in settled.events:
             self._journal.record(event)
@@ -181,9 +184,9 @@ class Membership:
     def _delete(self, event: ev.ConsumerDeleted) -> None:
         self._journal.record(event)
         self._router.remove_consumer(event.consumer)
-        error = NotFoundError(f"consumer {event.consumer!r} was deleted", consumer=event.consumer)
+        error = _deleted(event.consumer)
         for seat in self._deliveries.forget(event.consumer):
-            seat.port.end(error)
+            self._journal.after_commit(partial(seat.port.end, error))
 
     def delete_inactive(self, now_ns: int) -> None:
         """End consumers that had no member for longer than their limit."""
@@ -223,3 +226,7 @@ class Membership:
             changed += count(event.ranges)
         self._deliveries.mark(name)
         return changed
+
+
+def _deleted(name: str) -> NotFoundError:
+    return NotFoundError(f"consumer {name!r} was deleted", consumer=name)
