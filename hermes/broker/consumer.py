@@ -314,7 +314,8 @@ class Consumer:
     def restore_waiting(self, first: int, last: int, waiting: Waiting) -> None:
         """Hold a waiting range: by an event, or out of a snapshot."""
         self.waiting.add(first, last, waiting, merge=True)
-        self.dues.push(waiting.due_ns, first, last)
+        if waiting.due_ns != NEVER_NS:
+            self.dues.push(waiting.due_ns, first, last)
         self.dues.trim(len(self.waiting), ((v.due_ns, f, t) for f, t, v in self.waiting.items()))
 
     def _fold_dead_lettered(self, event: ev.DeadLettered) -> None:
