@@ -170,3 +170,5 @@ class State:
         self.subscriptions.clear()
         for consumer in self.consumers.values():
             consumer.members.clear()
+            # Nobody can be active while the server is down.
+            consumer.last_active_ns = event.engine_time_ns
