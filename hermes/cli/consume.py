@@ -21,15 +21,17 @@ from hermes.cli.options import (
     parse_duration,
     parse_start,
 )
-from hermes.cli.output import Printer, note
+from hermes.cli.output import Printer, client_notes, note
 
 
 def consume(
-    name: Annotated[str, typer.Argument(help="Name of the consumer.", show_default=False)],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the consumer.", show_default=False)
+    ],
     filters: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILTER...",
+            metavar="FILTER",
             help="Subjects: * is one token, > all that follow.",
             show_default=False,
         ),
@@ -66,6 +68,7 @@ def consume(
             max_attempts=max_attempts,
             update=update,
         ) as messages,
+        client_notes(),
     ):
         if messages.info.created:
             note(

@@ -14,7 +14,9 @@ from hermes.client.admin import AdminClient, ConsumerInfo
 
 app = group("Durable consumers: list (the default), show, delete.")
 
-Name = Annotated[str, typer.Argument(help="Name of the consumer.", show_default=False)]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the consumer.", show_default=False)
+]
 
 
 @app.command("list")

@@ -19,7 +19,7 @@ ConsumerName = Annotated[
 ]
 Offsets = Annotated[
     list[int] | None,
-    typer.Argument(metavar="[OFFSET]...", help="Which ones, by offset.", show_default=False),
+    typer.Argument(metavar="OFFSET", help="Which ones, by offset.", show_default=False),
 ]
 SubjectFilter = Annotated[
     str, typer.Option("--filter", metavar="PATTERN", help="Only those on these subjects.")
@@ -56,7 +56,9 @@ def list_dead_letters(
 @app.command("show")
 def show(
     consumer: ConsumerName,
-    offset: Annotated[int, typer.Argument(min=0, help="Its offset.", show_default=False)],
+    offset: Annotated[
+        int, typer.Argument(metavar="OFFSET", min=0, help="Its offset.", show_default=False)
+    ],
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:

@@ -12,9 +12,11 @@ the cursor, recolours the screen or reverses the text.
 from __future__ import annotations
 
 import base64
+import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -227,3 +229,33 @@ def note(text: str) -> None:
     """One line beside the result: on stderr, escaped."""
     sys.stderr.write(one_line(text) + "\n")
     sys.stderr.flush()
+
+
+class ClientNotes(logging.Handler):
+    """What the client logs (reconnecting, missed messages, lost leases), as notes.
+
+    A broker that stays away is told once, not at each attempt.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text != self._last:
+            note(text)
+        self._last = text
+
+
+@contextmanager
+def client_notes() -> Iterator[None]:
+    """What `hermes.client` logs goes to stderr meanwhile. Enter it last: closing is no news."""
+    log = logging.getLogger("hermes.client")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [ClientNotes()]
+    try:
+        yield
+    finally:
+        log.handlers = [logging.NullHandler()]

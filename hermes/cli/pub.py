@@ -27,7 +27,7 @@ from hermes.cli.options import (
     parse_headers,
     stdin_is_terminal,
 )
-from hermes.cli.output import Printer, note
+from hermes.cli.output import Printer, client_notes, note
 from hermes.errors import HermesError
 
 WINDOW_LINES: Final = 1_000
@@ -36,11 +36,13 @@ FINISH_SECONDS: Final = 5.0
 
 
 def pub(
-    subject: Annotated[str, typer.Argument(help="Where to publish.", show_default=False)],
+    subject: Annotated[
+        str, typer.Argument(metavar="SUBJECT", help="Where to publish.", show_default=False)
+    ],
     payload: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PAYLOAD | -]",
+            metavar="PAYLOAD",
             help="The text to publish; - is all of stdin. Absent: one message per line of stdin.",
             show_default=False,
         ),
@@ -104,7 +106,8 @@ async def _publish(client: AsyncClient, template: Template, payload: bytes) -> P
 
 async def _publish_one(server: str, template: Template, payload: bytes, printer: Printer) -> None:
     async with AsyncClient(server, name="hermes pub") as client:
-        ack = await _publish(client, template, payload)
+        with client_notes():
+            ack = await _publish(client, template, payload)
     if printer.json:
         printer.fields(_ack_fields(ack))
     elif ack.offset is None:
@@ -124,22 +127,23 @@ def _ack_fields(ack: PublishAck) -> dict[str, int | bool | None]:
 async def _publish_lines(server: str, template: Template, printer: Printer) -> None:
     async with AsyncClient(server, name="hermes pub") as client:
         pipeline = Pipeline(client, template, printer)
-        try:
-            async for line in stdin_lines():
-                await pipeline.send(line)
-            await pipeline.finish()
-        except asyncio.CancelledError:  # Ctrl-C
+        with client_notes():
             try:
-                async with asyncio.timeout(FINISH_SECONDS):
-                    await pipeline.finish()
-            except TimeoutError:
-                note(f"{pipeline.in_flight} messages were not acknowledged")
-            raise
-        except HermesError:
-            await pipeline.give_up()
-            raise
-        finally:
-            pipeline.summarise()
+                async for line in stdin_lines():
+                    await pipeline.send(line)
+                await pipeline.finish()
+            except asyncio.CancelledError:  # Ctrl-C
+                try:
+                    async with asyncio.timeout(FINISH_SECONDS):
+                        await pipeline.finish()
+                except TimeoutError:
+                    note(f"{pipeline.in_flight} messages were not acknowledged")
+                raise
+            except HermesError:
+                await pipeline.give_up()
+                raise
+            finally:
+                pipeline.summarise()
 
 
 class Pipeline:

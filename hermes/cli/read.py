@@ -9,7 +9,7 @@ import typer
 from hermes import Client
 from hermes.cli.groups import single
 from hermes.cli.options import DEFAULT_SERVER, From, Json, Server, parse_start
-from hermes.cli.output import Printer
+from hermes.cli.output import Printer, client_notes
 
 
 def read(
@@ -32,6 +32,7 @@ def read(
     with (
         Client(server, name="hermes read") as client,
         client.read(subject_filter, start=begin, limit=limit or 0, follow=follow) as messages,
+        client_notes(),
     ):
         for message in messages:
             printer.message(message, flush=follow)

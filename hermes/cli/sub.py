@@ -9,12 +9,17 @@ import typer
 from hermes import Client
 from hermes.cli.groups import single
 from hermes.cli.options import DEFAULT_SERVER, Count, Json, Server
-from hermes.cli.output import Printer, note
+from hermes.cli.output import Printer, client_notes, note
 
 
 def sub(
     pattern: Annotated[
-        str, typer.Argument(help="Subjects: * is one token, > all that follow.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="PATTERN",
+            help="Subjects: * is one token, > all that follow.",
+            show_default=False,
+        ),
     ],
     group: Annotated[
         str | None,
@@ -29,9 +34,8 @@ def sub(
     shown = 0
     with (
         Client(server, name="hermes sub") as client,
-        client.subscribe(
-            pattern, queue_group=group, on_lag=lambda missed: note(f"missed {missed:,} messages")
-        ) as messages,
+        client.subscribe(pattern, queue_group=group) as messages,
+        client_notes(),
     ):
         note(f"subscribed to {pattern}" + (f" in group {group}" if group else ""))
         for message in messages:

@@ -229,3 +229,19 @@ def _read_terminal(terminal: int) -> bytes:
         return os.read(terminal, 65_536)
     except OSError:  # EIO: the other side is closed
         return b""
+
+
+def test_sub_comes_back_after_a_restart(hermes: Cli, tmp_path: Path) -> None:
+    with (
+        BrokerProcess(tmp_path / "store", tmp_path / "log") as other,
+        started(other.addr, "sub", "again.>", "--count", "1", "--json") as sub,
+    ):
+        sub.await_note("subscribed")
+        other.kill()
+        other.start()
+        while sub.process.poll() is None:  # until it is registered anew, and sees one
+            hermes.good("pub", "again.a", "x", "--live", "--server", other.addr)
+        assert json.loads(sub.line())["payload"] == "x"
+        code, err = sub.end()
+    assert code == 0
+    assert "reconnecting" in err
