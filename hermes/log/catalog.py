@@ -14,10 +14,11 @@ from bisect import bisect_right
 from pathlib import Path
 from typing import Final, Protocol
 
+import apsw
 import msgspec
 
 from hermes.errors import StoreError, StoreLockedError
-from hermes.log.database import connect_to_read
+from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import SegmentFacts
 from hermes.log.segment import file_name, read_start
 
@@ -92,8 +93,9 @@ class Catalog:
 class FolderCatalog:
     """The segments of a store that another process may be writing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, vfs: str = "") -> None:
         self._folder = folder
+        self._vfs = vfs
         self._known: dict[int, Entry] = {}
 
     def entries(self) -> tuple[Entry, ...]:
@@ -102,19 +104,26 @@ class FolderCatalog:
             found = list_segments(self._folder)
         except OSError as error:
             raise StoreError(f"{self._folder} cannot be read: {error.strerror}") from error
-        self._known = {
-            first_lsn: self._known.get(first_lsn) or self._describe(first_lsn, path)
-            for first_lsn, path in found
-            if path.exists()
-        }
-        return tuple(self._known.values())
+        known = {}
+        for first_lsn, path in found:
+            entry = self._known.get(first_lsn) or self._describe(first_lsn, path)
+            if entry is not None:
+                known[first_lsn] = entry
+        self._known = known
+        return tuple(known.values())
 
-    def _describe(self, first_lsn: int, path: Path) -> Entry:
-        db = connect_to_read(path)
+    def _describe(self, first_lsn: int, path: Path) -> Entry | None:
+        """None if it was dropped meanwhile. Raises StoreError."""
         try:
-            start = read_start(db, path.name)
-        finally:
-            db.close()
+            db = connect_to_read(path, vfs=self._vfs)
+            try:
+                start = read_start(db, path.name)
+            finally:
+                db.close()
+        except apsw.Error as error:
+            if isinstance(error, apsw.CantOpenError) and not path.exists():
+                return None
+            raise explain(error, str(path)) from error
         return Entry(first_lsn, start.before.next_offset, path)
 
 

@@ -249,6 +249,8 @@ class _Opening:
     def _ready(self, seen: Survey, head: HeadRead) -> Opened:
         facts = {segment.start.first_lsn: segment for segment in seen.segments}
         paths = list_segments(self._folder)
+        # A sealed segment becomes the active one again when a backup without the last is used.
+        paths[-1][1].chmod(stat.S_IRUSR | stat.S_IWUSR)
         active = ActiveSegment(paths[-1][1], vfs=self._vfs)
         entries = [
             Entry(lsn, facts[lsn].start.before.next_offset, path, facts[lsn].facts)

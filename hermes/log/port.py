@@ -172,6 +172,7 @@ class Log(Protocol):
     def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
         """Queue records as one atomic group; returns the lsn of the last.
 
+        The sequence is the log's from now on: the caller does not change it.
         Never blocks, and never refuses for want of room: who reads publishes looks at
         `queued_bytes` and `low_space`. Raises `LogClosedError` once the log has failed or
         is closed, ValueError for records that no log may hold (`record.admit`).

@@ -42,7 +42,7 @@ def open_reader(path: str | Path, *, vfs: str = "") -> SqliteReader:
 
     Raises StoreError when there is no store, StoreVersionError for a newer one.
     """
-    source = FolderCatalog(Path(path))
+    source = FolderCatalog(Path(path), vfs=vfs)
     if not source.entries():
         raise StoreError(f"{path} holds no store", hint="name the folder of a store")
     connections = Connections(vfs=vfs)

@@ -45,7 +45,7 @@ _Written = TypeVar("_Written")
 
 
 class Group(msgspec.Struct, frozen=True, gc=False):
-    """Records that are committed together or not at all."""
+    """Records that are committed together or not at all. Nobody changes them any more."""
 
     records: Sequence[Record]
     size_bytes: int

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +22,8 @@ from hermes.log.record import Kind
 from hermes.log.segment import file_name, is_sealed_file
 from tests.contract.records import BIG, Outcomes, dropped, event, publish, snapshot
 
-CHILD = Path(__file__).with_name("reader_child.py")
+READER = Path(__file__).with_name("reader_child.py")
+WRITER = Path(__file__).with_name("log_child.py")
 
 
 @pytest.fixture(autouse=True)
@@ -110,6 +113,9 @@ def test_an_unsealed_segment_with_a_wal_is_legal_at_open(
     outcomes.wait_for(log.append([publish(0)], 1))
     old = tmp_path / "store" / file_name(1)
     foreign = connect_to_read(old)
+    # In a transaction: the WAL can neither be removed nor cut.
+    foreign.execute("BEGIN")
+    assert foreign.execute("SELECT count(*) FROM records").fetchone() == (1,)
     outcomes.wait_for(log.roll(snapshot(), 2))
     subprocess.run(["cp", "-r", str(tmp_path / "store"), str(tmp_path / "copy")], check=True)
     foreign.close()
@@ -140,7 +146,7 @@ def test_another_process_reads_beside_the_server(
     # 1 record, then 39 rounds of a record, 12 rolls of 2 and 6 announcements of drops.
     last = 1 + 39 + 12 * 2 + 6
     child = subprocess.Popen(
-        [sys.executable, CHILD, tmp_path / "store", str(last)],
+        [sys.executable, READER, tmp_path / "store", str(last)],
         stdout=subprocess.PIPE,
         env={"PYTHONPATH": str(repository)},
         text=True,
@@ -238,3 +244,89 @@ def test_readers_in_threads_see_whole_groups(log: SqliteLog, outcomes: Outcomes)
     for watcher in watchers:
         watcher.join()
     assert torn == []
+
+
+def read_without_permission(folder: Path) -> list[int]:
+    """The lsns that a user sees who may read the store's files, and write nothing."""
+    for path in folder.iterdir():
+        path.chmod(0o444)
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        reader = open_reader(folder)
+        lsns = [record.lsn for record in reader.read(1, limit=9, limit_bytes=BIG)]
+        reader.close()
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+    return lsns
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that every user may reach; tmp_path is the test user's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name) / "store"
+
+
+def test_reading_needs_no_write_permission(public: Path, outcomes: Outcomes) -> None:
+    log = open_log(public, outcomes)
+    log.append([publish(0)], 1)
+    log.roll(snapshot(), 2)
+    log.append([publish(1)], 4)
+    log.close()
+    before = sorted(path.name for path in public.iterdir())
+    assert read_without_permission(public) == [1, 2, 3, 4]
+    assert sorted(path.name for path in public.iterdir()) == before
+
+
+def test_reading_beside_a_server_needs_no_write_permission(public: Path, repository: Path) -> None:
+    server = subprocess.Popen(
+        [sys.executable, WRITER, public, str(10**9)],
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(repository)},
+    )
+    assert server.stdout is not None
+    told = int(server.stdout.readline())
+    while told < 9:
+        told = int(server.stdout.readline())
+    lsns = read_without_permission(public)
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    assert lsns == list(range(1, 10))
+
+
+def test_a_wal_is_never_ignored(public: Path, outcomes: Outcomes) -> None:
+    """Without write permission SQLite cannot recover a WAL; the file alone would be shorter."""
+    log = open_log(public, outcomes)
+    outcomes.wait_for(log.append([publish(0)], 1))
+    copy = public.with_name("copy")
+    subprocess.run(["cp", "-r", str(public), str(copy)], check=True)
+    log.close()
+    for scratch in copy.glob("*-shm"):
+        scratch.unlink()
+    with pytest.raises(StoreError, match="-wal cannot be read"):
+        read_without_permission(copy)
+
+
+def test_a_store_without_its_newest_segment_can_go_on_from_a_backup(
+    tmp_path: Path, outcomes: Outcomes
+) -> None:
+    """The last segment of a backup may be one that was sealed since."""
+    log = open_log(tmp_path / "store", outcomes)
+    outcomes.wait_for(log.append([publish(0)], 1))
+    head = (tmp_path / "store" / "HEAD").read_bytes()
+    log.roll(snapshot(), 2)
+    log.close()
+    (tmp_path / "store" / file_name(2)).unlink()
+    (tmp_path / "store" / "HEAD").write_bytes(head)
+    assert is_sealed_file(tmp_path / "store" / file_name(1))
+    outcomes = Outcomes()
+    log = open_log(tmp_path / "store", outcomes)
+    outcomes.wait_for(log.append([publish(1)], 2))
+    assert not is_sealed_file(tmp_path / "store" / file_name(1))
+    log.close()
