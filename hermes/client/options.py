@@ -145,7 +145,7 @@ def consume_open(
         raise InvalidArgumentError(f"max_in_flight must be at least 1, not {max_in_flight!r}")
     request = pb.ConsumeOpen(
         consumer=consumer,
-        filters=filters,
+        filters=sorted(set(filters)),  # `A | B` and `B | A` are the same consumer
         start=to_start(start),
         credit=pb.Credit(messages=max_in_flight),
         max_attempts=max_attempts,

@@ -5,7 +5,8 @@ Rules
 - A lost connection takes its leases along. Messages still in the inbox are forgotten
   (they come again, at no cost); those in the user's hands are reported as lost, and
   can still be acked over the next connection.
-- Closing releases what is unsettled, after the verdicts given before, and half-closes.
+- Closing sends the verdicts given before and half-closes: the broker then releases what
+  is unsettled. Releasing it message by message would have it delivered here again.
 """
 
 from __future__ import annotations
@@ -134,20 +135,16 @@ class ConsumeCore:
         self.wake()
 
     def close(self) -> None:
-        """Release what is unsettled, after all verdicts given before; the inbox ends."""
+        """Leave, after all verdicts given before; the inbox ends."""
         if self._closing:
             return
         self._closing = True
         self.inbox.clear()
         self.inbox.end()
         for leased in self._leases.clear():
-            indexes = leased.open_indexes()
-            for index in indexes:
+            for index in leased.open_indexes():
                 leased.states[index] = SETTLED
-            if self._is_open:
-                terms = Terms(pb.VERDICT_RELEASE, leased.attempt)
-                offsets = [leased.first_offset + index for index in indexes]
-                self._settlements.add(terms, offsets)
+        self._extensions.clear()
         self.wake()
 
     # ------------------------------------------------------------------- driver
@@ -163,8 +160,9 @@ class ConsumeCore:
         return self._closing or self._leases.unsettled == 0
 
     def opening(self) -> pb.ConsumeRequest:
+        """Acks that were not confirmed come along, before they cause redeliveries."""
         self._draining = False
-        return pb.ConsumeRequest(open=self._options)
+        return pb.ConsumeRequest(open=self._options, settlements=self._settlements.take())
 
     def on_response(self, response: pb.ConsumeResponse, now_ns: int) -> None:
         if response.HasField("opened"):

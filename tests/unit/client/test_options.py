@@ -85,7 +85,7 @@ def test_the_opening_request_leaves_out_what_was_not_given() -> None:
 def test_the_opening_request_has_what_was_given() -> None:
     request = consume_open(
         "c",
-        ("a",),
+        ("b", "a", "b"),
         start=7,
         max_in_flight=1,
         ack_timeout=timedelta(seconds=2),
@@ -97,6 +97,7 @@ def test_the_opening_request_has_what_was_given() -> None:
     assert request.HasField("max_attempts")
     assert (request.backoff.initial_ns, request.backoff.max_ns) == (500_000_000, 10_000_000_000)
     assert request.start.offset == 7
+    assert list(request.filters) == ["a", "b"]  # in whatever order they were written
     assert request.update
 
 
