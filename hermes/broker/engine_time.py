@@ -12,7 +12,9 @@ STEP_NS_MIN = 10**9  # a wall clock that moves by more than this against the mon
 
 
 def resume_at(last_engine_ns: int, last_wall_ns: int, wall_ns: int) -> int:
-    """Engine time at open."""
+    """Engine time at open. A log without records has no wall clock to compare with."""
+    if not last_wall_ns:
+        return last_engine_ns
     return last_engine_ns + min(max(wall_ns - last_wall_ns, 0), GAP_NS_MAX)
 
 

@@ -107,6 +107,7 @@ pub async fn reconnect_after_exit(server: &mut Server) -> Result<()> {
         same(deliver(&mut exited).await?.event.number(), number)?;
     }
     exited.settle().await;
+    drop(exited); // it would keep the request half open, which no process does after its end
     client.vanish();
     publish_durably::<Exited>(&publisher, [4]).await?;
     let client = server.connect().await?;
