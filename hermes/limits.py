@@ -55,8 +55,8 @@ READER_CONNECTIONS_MAX: Final = 32
 # the line of all publishes, so many entries per call.
 FILTER_KEYS_MERGED_MAX: Final = 16
 FILTER_WALK_MAX: Final = 20_000
-# Filters whose keys a reader remembers.
-FILTERS_CACHED_MAX: Final = 64
+# Filters, per segment, whose matching keys are remembered.
+FILTERS_CACHED_MAX: Final = 256
 # Records at the end of the log whose chain is recomputed at open.
 TAIL_CHECK_RECORDS: Final = 1_000
 

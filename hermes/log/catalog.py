@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import threading
 from bisect import bisect_right
 from pathlib import Path
 from typing import Final, Protocol
@@ -65,10 +66,11 @@ def list_segments(folder: Path) -> list[tuple[int, Path]]:
 
 
 class Catalog:
-    """The segments of an open store. Changed by one thread at a time, read by any."""
+    """The segments of an open store. The writer adds, the owner drops, anybody reads."""
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
         self._entries = entries
+        self._changing = threading.Lock()
 
     def entries(self) -> tuple[Entry, ...]:
         return self._entries
@@ -79,15 +81,16 @@ class Catalog:
 
     def rolled(self, facts: SegmentFacts, folder: Path) -> None:
         """The active segment was sealed with these facts; the next one follows it."""
-        *older, last = self._entries
-        sealed = msgspec.structs.replace(last, facts=facts)
         first_lsn = facts.end.lsn + 1
         entry = Entry(first_lsn, facts.end.next_offset, folder / file_name(first_lsn))
-        self._entries = (*older, sealed, entry)
+        with self._changing:
+            *older, last = self._entries
+            self._entries = (*older, msgspec.structs.replace(last, facts=facts), entry)
 
     def dropped(self) -> None:
         """The oldest segment is gone."""
-        self._entries = self._entries[1:]
+        with self._changing:
+            self._entries = self._entries[1:]
 
 
 class FolderCatalog:

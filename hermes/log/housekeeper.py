@@ -1,4 +1,4 @@
-"""What is done beside the commits: checkpoints, sealing, and looking at the disk.
+"""What is done beside the commits: checkpoints, sealing, unlinking, looking at the disk.
 
 A thread of its own with connections of its own, so that a commit never waits for it.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -24,8 +25,9 @@ import apsw
 from hermes import limits
 from hermes.log.connections import Connections
 from hermes.log.database import connect
+from hermes.log.head import HeadFile, sync_folder
 from hermes.log.schema import PAGE_BYTES
-from hermes.log.segment import ActiveSegment, seal_file
+from hermes.log.segment import ActiveSegment, remove_files, seal_file
 from hermes.log.space import Space
 
 _log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class Housekeeper:
         ask_for_checkpoint: Callable[[], None],
         on_error: Callable[[Exception], None],
         connections: Connections,
+        head: HeadFile,
         space: Space,
         unsealed: list[Path],
         vfs: str = "",
@@ -51,10 +54,11 @@ class Housekeeper:
         self._ask_for_checkpoint = ask_for_checkpoint
         self._on_error = on_error
         self._connections = connections
+        self._head = head
         self._space = space
         self._vfs = vfs
         self._unsealed = unsealed
-        self._sealing = threading.Lock()
+        self._dropped: deque[Path] = deque()
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="hermes-log-keeper", daemon=True)
@@ -75,11 +79,11 @@ class Housekeeper:
         self._unsealed.append(path)
         self._wake.set()
 
-    def forget(self, path: Path) -> None:
-        """Leave a segment alone from now on: it is about to be removed."""
-        with self._sealing:
-            if path in self._unsealed:
-                self._unsealed.remove(path)
+    def remove(self, path: Path) -> None:
+        """Unlink a dropped segment soon; if the process dies before, the next open does."""
+        self._connections.forget(path)
+        self._dropped.append(path)
+        self._wake.set()
 
     def stop(self) -> None:
         """End the thread and close its connection. Idempotent."""
@@ -109,7 +113,7 @@ class Housekeeper:
         self._space.refresh()
         try:
             self._checkpoint()
-            self.seal_what_it_can()
+            self.finish_files()
         except apsw.FullError as error:
             # The WAL keeps what could not be copied; a later round copies it.
             _log.warning("no space for a checkpoint: %s", error)
@@ -132,16 +136,20 @@ class Housekeeper:
         if active.wal_bytes >= limits.WAL_BYTES_MAX:
             self._ask_for_checkpoint()
 
-    def seal_what_it_can(self) -> None:
-        """Try each segment that waits; by the thread, or after `stop`. Raises apsw.Error."""
-        for path in tuple(self._unsealed):
-            self._try_to_seal(path)
+    def finish_files(self) -> None:
+        """Unlink what was dropped, seal what nobody holds; by the thread, or after `stop`.
 
-    def _try_to_seal(self, path: Path) -> None:
-        # Under the lock, so that no file is removed while it is being sealed.
-        with self._sealing:
-            if path not in self._unsealed:
-                return
+        Raises apsw.Error, OSError.
+        """
+        while self._dropped:
+            path = self._dropped.popleft()
+            if path in self._unsealed:
+                self._unsealed.remove(path)
+            # HEAD may lag after a power loss; never behind what is gone.
+            self._head.sync()
+            remove_files(path)
+            sync_folder(path.parent)
+        for path in tuple(self._unsealed):
             self._connections.forget(path)
             if seal_file(path, vfs=self._vfs):
                 self._unsealed.remove(path)

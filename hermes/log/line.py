@@ -14,6 +14,7 @@ Everything here works inside a transaction of the caller (`reader.py`).
 from __future__ import annotations
 
 import heapq
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -37,21 +38,27 @@ class _Matches:
 
 
 class Filters:
-    """A reader's memory of filters: for the last few, the matching ids per segment."""
+    """What is known of filters: for the last few, the matching ids per segment. Thread-safe.
+
+    A filter is known by its identity: who asks with the same callable again is answered
+    from memory.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._known: OrderedDict[tuple[KeyFilter, int], _Matches] = OrderedDict()
 
     def ids(self, db: apsw.Connection, first_lsn: int, keys: KeyFilter) -> set[int]:
         """The ids that match; a dictionary that grew is asked about what is new."""
-        matches = self._known.pop((keys, first_lsn), None) or _Matches()
-        for key_id, text in db.execute(schema.KEYS_AFTER, (matches.seen,)):
-            matches.seen = key_id
-            if keys(text):
-                matches.ids.add(key_id)
-        self._known[keys, first_lsn] = matches
-        if len(self._known) > limits.FILTERS_CACHED_MAX:
-            self._known.popitem(last=False)
+        with self._lock:
+            matches = self._known.pop((keys, first_lsn), None) or _Matches()
+            for key_id, text in db.execute(schema.KEYS_AFTER, (matches.seen,)):
+                if keys(text):
+                    matches.ids.add(key_id)
+                matches.seen = key_id
+            self._known[keys, first_lsn] = matches
+            if len(self._known) > limits.FILTERS_CACHED_MAX:
+                self._known.popitem(last=False)
         return matches.ids
 
 
@@ -88,7 +95,7 @@ def publishes_in(
     if len(ids) <= limits.FILTER_KEYS_MERGED_MAX:
         steps = INTEGER_MAX
         walk = heapq.merge(
-            *(db.execute(schema.PUBLISHES_OF_KEY, (key_id, start[0])) for key_id in ids)
+            *(db.execute(schema.PUBLISHES_OF_KEY, (key_id, start[0])) for key_id in tuple(ids))
         )
     else:
         walk = db.execute(schema.PUBLISHES_WALK, (start[1], before_offset, steps + 1))
@@ -132,7 +139,8 @@ def count_in(db: apsw.Connection, ids: set[int] | None, from_offset: int) -> int
         last: int = fetch_one(db, schema.LAST_PUBLISH)[2]
         return last - max(start[1], from_offset) + 1
     count = 0
-    for key_id in ids:
+    # A copy: another reader may be adding to what the filter matches.
+    for key_id in tuple(ids):
         count += fetch_one(db, schema.MESSAGES_OF_KEY, (from_offset, key_id, start[0]))[0] or 0
     return count
 

@@ -23,13 +23,12 @@ from hermes.errors import LogClosedError
 from hermes.log.bodies import dropped_range
 from hermes.log.connections import Connections
 from hermes.log.database import explain
-from hermes.log.head import sync_folder
 from hermes.log.housekeeper import Housekeeper
+from hermes.log.line import Filters
 from hermes.log.opening import Opened, OpenReport, open_store
 from hermes.log.port import Listener, LogReader, SegmentInfo
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind, Record, admit
-from hermes.log.segment import remove_files
 from hermes.log.space import Space
 from hermes.log.writer import Group, Roll, Writer
 
@@ -92,6 +91,7 @@ class SqliteLog:
         # First lsn of the segment that appends go to, once what is queued is committed.
         self._active_first_lsn = opened.active.start.first_lsn
         self._connections = Connections(vfs=vfs)
+        self._filters = Filters()
         self._space = Space(folder, low_space_bytes)
         self._writer = Writer(
             folder=folder,
@@ -108,6 +108,7 @@ class SqliteLog:
             ask_for_checkpoint=self._writer.ask_for_checkpoint,
             on_error=self._writer.doom,
             connections=self._connections,
+            head=opened.head,
             space=self._space,
             unsealed=opened.unsealed,
             vfs=vfs,
@@ -223,13 +224,8 @@ class SqliteLog:
         announced = self._reader().latest(Kind.SEGMENT_DROPPED)
         if announced is None or dropped_range(announced.body)[0] != first_lsn:
             raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")
-        # HEAD could lag behind what is dropped after a power loss, and then not be checked.
-        self._head.sync()
         self._catalog.dropped()
-        self._keeper.forget(oldest.path)
-        self._connections.forget(oldest.path)
-        remove_files(oldest.path)
-        sync_folder(self._folder)
+        self._keeper.remove(oldest.path)
 
     def _check_open(self) -> None:
         error = self._writer.error
@@ -252,7 +248,7 @@ class SqliteLog:
         return self._reader()
 
     def _reader(self) -> SqliteReader:
-        return SqliteReader(self._catalog, self._connections)
+        return SqliteReader(self._catalog, self._connections, self._filters)
 
     # ------------------------------------------------------------------ closing
 
@@ -267,7 +263,7 @@ class SqliteLog:
         try:
             if self._writer.error is None:
                 # A clean stop leaves plain files: nothing to recover at the next open.
-                self._keeper.seal_what_it_can()
+                self._keeper.finish_files()
                 active.close_cleanly()
                 self._head.sync()
         except (apsw.Error, OSError) as error:

@@ -86,7 +86,8 @@ class LogReader(Protocol):
         """PUBLISHED records that hold an offset >= from_offset and match the filter.
 
         Returns them with the offset up to which everything was considered: where the
-        next call continues. `keys` is asked once per key and segment.
+        next call continues. `keys` is asked once per key and segment, about keys of other
+        records too, and the answers are remembered: ask with the same callable again.
         """
         ...
 
@@ -189,7 +190,7 @@ class Log(Protocol):
         ...
 
     def drop(self, first_lsn: int) -> None:
-        """Unlink the oldest segment, named by its first lsn.
+        """Forget the oldest segment, named by its first lsn; its file goes soon after.
 
         The SegmentDropped record that names it must be committed first. Raises ValueError
         if it is not, for the active segment, or for one that is not the oldest.

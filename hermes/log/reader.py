@@ -46,7 +46,7 @@ def open_reader(path: str | Path, *, vfs: str = "") -> SqliteReader:
     if not source.entries():
         raise StoreError(f"{path} holds no store", hint="name the folder of a store")
     connections = Connections(vfs=vfs)
-    return SqliteReader(source, connections, on_close=connections.close)
+    return SqliteReader(source, connections, line.Filters(), on_close=connections.close)
 
 
 def _nothing() -> None:
@@ -54,18 +54,19 @@ def _nothing() -> None:
 
 
 class SqliteReader:
-    """The LogReader of SQLite segments. Cheap: connections belong to the shared pool."""
+    """The LogReader of SQLite segments. Cheap: connections and filters are shared."""
 
     def __init__(
         self,
         source: Source,
         connections: Connections,
+        filters: line.Filters,
         on_close: Callable[[], None] = _nothing,
     ) -> None:
         self._source = source
         self._connections = connections
         self._on_close = on_close
-        self._filters = line.Filters()
+        self._filters = filters
 
     def close(self) -> None:
         self._on_close()

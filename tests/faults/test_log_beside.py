@@ -194,6 +194,42 @@ def test_a_reader_needs_a_store(tmp_path: Path) -> None:
         open_reader(tmp_path / "nowhere")
 
 
+def test_a_dropped_file_goes_soon_and_at_the_latest_at_close(
+    tmp_path: Path, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = open_log(tmp_path / "store", outcomes)
+    for n in range(2):
+        log.append([publish(n)], log.next_lsn)
+        log.roll(snapshot(), log.next_lsn)
+    files = [tmp_path / "store" / file_name(first_lsn) for first_lsn in (1, 2)]
+    outcomes.wait_for(log.append([dropped(1, 1)], log.next_lsn))
+    log.drop(1)
+    until(lambda: not files[0].exists())
+    assert log.reader().publish_of(0) is None
+    outcomes.wait_for(log.append([dropped(2, 4)], log.next_lsn))
+    monkeypatch.setattr(log._keeper, "_round", lambda: None)
+    log.drop(2)
+    assert files[1].exists()
+    log.close()
+    assert not files[1].exists()
+
+
+def test_a_filter_is_remembered_across_readers(log: SqliteLog, outcomes: Outcomes) -> None:
+    asked: list[str] = []
+
+    def wanted(key: str) -> bool:
+        asked.append(key)
+        return key == "a"
+
+    outcomes.wait_for(log.append([publish(0, key="a"), publish(1, key="b")], 1))
+    for _ in range(3):
+        page, _ = log.reader().publishes(0, limit=9, limit_bytes=BIG, keys=wanted)
+        assert [record.first for record in page] == [0]
+    outcomes.wait_for(log.append([publish(2, key="c"), publish(3, key="a")], 3))
+    assert log.reader().count_messages(0, wanted) == 2
+    assert sorted(asked) == ["a", "b", "c"]
+
+
 def test_idle_connections_are_bounded(
     tmp_path: Path, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
