@@ -133,9 +133,10 @@ class AsyncClient:
         """
         connection = self._connection.check()
         batch, size_bytes = outgoing(subject, payload, headers, id)
-        seconds = None if timeout is None else to_ns(timeout, "timeout") / 1e9
+        if timeout is None:
+            return await connection.publish(batch, size_bytes, live=not durable)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(to_ns(timeout, "timeout") / 1e9):
                 return await connection.publish(batch, size_bytes, live=not durable)
         except TimeoutError:
             raise OperationTimeoutError(

@@ -167,3 +167,29 @@ def batch_delivery(offset: int, payloads: list[bytes], **fields: Any) -> pb.Deli
         content=pb.BatchContent(payloads=payloads).SerializeToString(),
     )
     return pb.Delivery(base_offset=offset, attempt=1, batch=batch, **fields)
+
+
+async def open_publisher(broker: FakeBroker, first_sequence: int = 1) -> FakeStream:
+    stream = await broker.stream("PublishBatches")
+    request = await stream.receive()
+    assert request.open.first_sequence == first_sequence
+    await stream.send(publish_opened())
+    return stream
+
+
+async def open_member(broker: FakeBroker) -> FakeStream:
+    stream = await broker.stream("Consume")
+    assert (await stream.receive()).open.consumer == "c"
+    await stream.send(consume_opened())
+    return stream
+
+
+async def deliver(stream: FakeStream, *deliveries: pb.Delivery) -> None:
+    await stream.send(pb.ConsumeResponse(deliveries=deliveries))
+
+
+def published(sequence: int, batches: int, base_offset: int) -> pb.PublishBatchesResponse:
+    result = pb.PublishResult(
+        sequence=sequence, batches=batches, count=batches, base_offset=base_offset
+    )
+    return pb.PublishBatchesResponse(results=[result])

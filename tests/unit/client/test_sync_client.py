@@ -27,12 +27,14 @@ from hermes.errors import (
 )
 from tests.unit.client.fake_broker import (
     FakeBroker,
-    FakeStream,
     batch_delivery,
     consume_opened,
+    deliver,
     delivery,
-    fake_broker,
+    open_member,
+    open_publisher,
     publish_opened,
+    published,
 )
 
 T = TypeVar("T")
@@ -46,42 +48,11 @@ def on_thread(work: Callable[[], T]) -> asyncio.Task[T]:
 
 
 @pytest.fixture
-async def broker() -> AsyncIterator[FakeBroker]:
-    async with fake_broker() as broker:
-        yield broker
-
-
-@pytest.fixture
 async def client(broker: FakeBroker) -> AsyncIterator[Client]:
     client = Client(broker.address, close_timeout=0.2)
     await on_thread(client.__enter__)
     yield client
     await on_thread(client.close)
-
-
-async def open_publisher(broker: FakeBroker, first_sequence: int = 1) -> FakeStream:
-    stream = await broker.stream("PublishBatches")
-    assert (await stream.receive()).open.first_sequence == first_sequence
-    await stream.send(publish_opened())
-    return stream
-
-
-async def open_member(broker: FakeBroker) -> FakeStream:
-    stream = await broker.stream("Consume")
-    assert (await stream.receive()).open.consumer == "c"
-    await stream.send(consume_opened())
-    return stream
-
-
-async def deliver(stream: FakeStream, *deliveries: pb.Delivery) -> None:
-    await stream.send(pb.ConsumeResponse(deliveries=deliveries))
-
-
-def published(sequence: int, batches: int, base_offset: int) -> pb.PublishBatchesResponse:
-    result = pb.PublishResult(
-        sequence=sequence, batches=batches, count=batches, base_offset=base_offset
-    )
-    return pb.PublishBatchesResponse(results=[result])
 
 
 # ------------------------------------------------------------------- lifetime
