@@ -21,7 +21,7 @@ from hermes.client.core.inbox import Inbox
 from hermes.client.message import Message
 from hermes.client.options import Seconds, to_ns
 from hermes.client.typed import decode_event
-from hermes.errors import ClosedError, DecodeError, PreconditionError
+from hermes.errors import ClosedError, DecodeError, InvalidArgumentError, PreconditionError
 
 EventT = TypeVar("EventT")
 OnDecodeError = Literal["reject", "raise"]
@@ -112,6 +112,7 @@ class AsyncMessages(ABC, Generic[EventT]):
                     raise inbox.error
                 raise StopAsyncIteration
             self._arrived.clear()
+            self._ask()
             await self._arrived.wait()
 
     async def fetch(
@@ -132,6 +133,7 @@ class AsyncMessages(ABC, Generic[EventT]):
             ):
                 while inbox.buffered < wanted and not self._is_all(inbox):
                     self._arrived.clear()
+                    self._ask()
                     await self._arrived.wait()
         except TimeoutError:
             pass
@@ -153,6 +155,8 @@ class AsyncMessages(ABC, Generic[EventT]):
         releases their messages. Raises what ends the stream.
         """
         self._entered()
+        if concurrency < 1:
+            raise InvalidArgumentError(f"concurrency must be at least 1, not {concurrency!r}")
         workers = [asyncio.create_task(self._work(handler)) for _ in range(concurrency)]
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
@@ -190,6 +194,9 @@ class AsyncMessages(ABC, Generic[EventT]):
                 hint="use it as `async with client.…(…) as messages:`",
             )
         return self._inbox
+
+    def _ask(self) -> None:
+        """The user is about to wait."""
 
     def _is_all(self, inbox: Inbox[Any]) -> bool:
         """No more can come before something is settled."""

@@ -26,7 +26,7 @@ from hermes.client.core.stream import fail
 from hermes.client.core.subscribing import SubscribeCore, SubscriptionState
 from hermes.client.errors import error_from_rpc
 from hermes.client.message import SENT, Message, Settled
-from hermes.errors import ConnectionLostError, DecodeError, HermesError
+from hermes.errors import ClosedError, ConnectionLostError, DecodeError, HermesError
 from hermes.rpc import CONSUME, READ
 
 EventT = TypeVar("EventT")
@@ -89,6 +89,9 @@ class AsyncConsumer(AsyncMessages[EventT]):
         if self._stream is not None:
             await self._stream.aclose(self._connection.options.close_timeout_ns / 1e9)
 
+    def _ask(self) -> None:
+        self._core.ask()
+
     def _is_all(self, inbox: Inbox[Any]) -> bool:
         held = self._core.in_hand + inbox.buffered
         return super()._is_all(inbox) or held >= self._core.max_in_flight
@@ -103,7 +106,10 @@ class AsyncConsumer(AsyncMessages[EventT]):
         if threading.get_ident() == self._thread:
             self._core.settle(leased, index, terms, future)
         else:
-            self._loop.call_soon_threadsafe(self._settle_later, leased, index, terms, future)
+            try:
+                self._loop.call_soon_threadsafe(self._settle_later, leased, index, terms, future)
+            except RuntimeError as error:
+                raise ClosedError("the event loop of the consumer has ended") from error
         return SENT if future is None else Settled(future)
 
     def _settle_later(

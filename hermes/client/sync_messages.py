@@ -21,7 +21,7 @@ from hermes.client.options import Seconds, to_ns
 from hermes.client.sync_connection import SyncConnection
 from hermes.client.sync_stream import WAIT_SLICE_S
 from hermes.client.typed import decode_event
-from hermes.errors import ClosedError, DecodeError, PreconditionError
+from hermes.errors import ClosedError, DecodeError, InvalidArgumentError, PreconditionError
 
 EventT = TypeVar("EventT")
 OnDecodeError = Literal["reject", "raise"]
@@ -128,6 +128,7 @@ class Messages(ABC, Generic[EventT]):
                     if left_ns <= 0:
                         break
                     wait_s = min(wait_s, left_ns / 1e9)
+                self._ask()
                 self._arrived.wait(wait_s)
                 self._guard.check()
             while len(messages) < max and (message := self._take(inbox)) is not None:
@@ -143,6 +144,8 @@ class Messages(ABC, Generic[EventT]):
         run finish. Raises what ends the stream.
         """
         self._entered()
+        if concurrency < 1:
+            raise InvalidArgumentError(f"concurrency must be at least 1, not {concurrency!r}")
         stop = threading.Event()
         failures: list[BaseException] = []
         workers = [
@@ -200,6 +203,7 @@ class Messages(ABC, Generic[EventT]):
                     raise inbox.error
                 if inbox.ended or self._left:
                     return None
+                self._ask()
                 self._arrived.wait(WAIT_SLICE_S)
                 self._guard.check()
         return None
@@ -214,6 +218,9 @@ class Messages(ABC, Generic[EventT]):
                 hint="use it as `with client.…(…) as messages:`",
             )
         return self._inbox
+
+    def _ask(self) -> None:
+        """The user is about to wait."""
 
     def _is_all(self, inbox: Inbox[Any]) -> bool:
         """No more can come before something is settled."""

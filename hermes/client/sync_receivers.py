@@ -94,6 +94,9 @@ class Consumer(Messages[EventT]):
         if self._stream is not None:
             self._stream.close(self._connection.options.close_timeout_ns / 1e9)
 
+    def _ask(self) -> None:
+        self._core.ask()
+
     def _is_all(self, inbox: Inbox[Any]) -> bool:
         held = self._core.in_hand + inbox.buffered
         return super()._is_all(inbox) or held >= self._core.max_in_flight

@@ -227,3 +227,21 @@ async def test_run_ends_when_the_consumer_is_left(client: hermes.AsyncClient) ->
         working = asyncio.create_task(messages.run(lambda _message: None))
         await asyncio.sleep(0)
     await asyncio.wait_for(working, 5)
+
+
+async def test_a_user_who_comes_back_after_max_lease_gets_messages_again(
+    client: hermes.AsyncClient,
+) -> None:
+    for n in range(3):
+        await client.publish("a", str(n).encode())
+    async with client.consume(
+        "c", "a", ack_timeout=0.2, max_lease=0.3, max_in_flight=2, max_attempts=0, backoff=0
+    ) as messages:
+        await asyncio.sleep(1)  # the user is away: leases in the buffer run out
+        seen: set[bytes] = set()
+        async with asyncio.timeout(10):
+            while len(seen) < 3:
+                message = await anext(messages)
+                seen.add(message.payload)
+                message.ack()
+        await messages.flush()

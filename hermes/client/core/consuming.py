@@ -78,6 +78,8 @@ class ConsumeCore:
         self._is_open = False
         self._draining = False
         self._closing = False
+        self._overdue = False  # leases ran out: the broker holds their credit till it hears us
+        self._heartbeat = 0
         self._failed: HermesError | None = None
 
     # ------------------------------------------------------------------ the user
@@ -100,6 +102,13 @@ class ConsumeCore:
     def in_hand(self) -> int:
         """Messages handed out and not settled."""
         return self._leases.unsettled - self.inbox.buffered
+
+    def ask(self) -> None:
+        """The user waits for a message: tell the broker that this member is alive."""
+        if self._overdue and self._is_open:
+            self._overdue = False
+            self._heartbeat = 1
+            self.wake()
 
     @property
     def max_in_flight(self) -> int:
@@ -184,9 +193,10 @@ class ConsumeCore:
             return None
         extensions, self._extensions = self._extensions, []
         settlements = extensions + self._settlements.take()
-        if not settlements:
+        heartbeat, self._heartbeat = self._heartbeat, 0
+        if not settlements and not heartbeat:
             return None
-        return pb.ConsumeRequest(settlements=settlements)
+        return pb.ConsumeRequest(settlements=settlements, heartbeat=heartbeat)
 
     def next_timer_ns(self) -> int | None:
         return self._leases.next_due_ns() if self._is_open else None
@@ -200,13 +210,14 @@ class ConsumeCore:
         for attempt, offsets in by_attempt.items():
             terms = Terms(pb.VERDICT_EXTEND, attempt)
             self._extensions.append(settlement(terms, to_ranges(offsets)))
+        self._overdue = self._overdue or bool(run_out)
         for leased in run_out:
             self._lose(leased, set(leased.open_indexes()))
         if by_attempt:
             self.wake()
 
     def on_lost(self, error: HermesError, _now_ns: int) -> None:
-        self._is_open = False
+        self._is_open = self._overdue = False
         self.last_error = error
         self._options.update = self._options.update and self.info is None
         self._extensions.clear()

@@ -154,6 +154,24 @@ def test_a_lease_is_kept_no_longer_than_max_lease_and_then_reported() -> None:
     assert core.next_timer_ns() is None
 
 
+def test_after_leases_ran_out_a_waiting_user_makes_the_member_heard() -> None:
+    """The broker holds the credit of expired leases until the member sends something."""
+    core = opened_core(max_lease_ns=30 * SECOND)
+    deliver(core, delivery(4, b""))
+    core.ask()
+    assert core.next_request() is None
+    core.on_timer(10 * SECOND)
+    core.on_timer(30 * SECOND)
+    assert core.inbox.take() is None
+    assert core.next_request() is None
+    core.ask()
+    request = core.next_request()
+    assert request is not None
+    assert request.heartbeat
+    core.ask()
+    assert core.next_request() is None
+
+
 def test_a_lease_running_out_does_not_hold_up_the_extension_of_others() -> None:
     core = opened_core(max_lease_ns=45 * SECOND)
     deliver(core, delivery(0, b""))
