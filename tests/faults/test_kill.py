@@ -59,7 +59,8 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
             load.stopping.set()
             async with asyncio.timeout(SETTLE_SECONDS):
                 await asyncio.gather(*publishers)
-            await _settled(load, workers)
+            await load.quiet()
+            assert not any(worker.done() for worker in workers)
         finally:
             for task in (*publishers, *workers):
                 task.cancel()
@@ -80,20 +81,6 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
     for consumer, pattern in set(WORKERS):
         problems += unsettled(trail, consumer, pattern)
     return problems + [f"the server said {line}" for line in server.complaints()]
-
-
-async def _settled(load: Load, workers: list[asyncio.Task[None]]) -> None:
-    """Until nothing was received for a while, by anyone: all is settled, or stuck."""
-    ledger = load.ledger
-    async with asyncio.timeout(SETTLE_SECONDS):
-        quiet, seen = 0, -1
-        while quiet < 15:
-            for worker in workers:
-                if worker.done():
-                    worker.result()
-            quiet = quiet + 1 if len(ledger.receipts) == seen else 0
-            seen = len(ledger.receipts)
-            await asyncio.sleep(0.1)
 
 
 async def test_25_kills_lose_nothing(tmp_path: Path) -> None:

@@ -34,6 +34,15 @@ class Load:
             self.address, name=name, connect_timeout=30, retry_timeout=60, close_timeout=10
         )
 
+    async def quiet(self) -> None:
+        """Until nobody has received anything for a while: all is settled, or stuck."""
+        async with asyncio.timeout(60):
+            rounds, seen = 0, -1
+            while rounds < 15:
+                rounds = rounds + 1 if len(self.ledger.receipts) == seen else 0
+                seen = len(self.ledger.receipts)
+                await asyncio.sleep(0.1)
+
     # --------------------------------------------------------------- publishing
 
     async def publish(self, lane: str, tasks: int = 4) -> None:
@@ -85,7 +94,7 @@ class Load:
         *,
         churn: bool,
     ) -> None:
-        left = rng.randrange(200, 2_000)
+        left = rng.randrange(50, 1_000)
         try:
             async with client.consume(
                 consumer, pattern, max_in_flight=100, ack_timeout=20, backoff=(0.02, 0.2)

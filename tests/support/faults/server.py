@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 START_SECONDS = 30.0
+_PORT_FROM = 10_240
+_EPHEMERAL_FROM = 32_768  # Linux' default
 
 
 class ServerProcess:
@@ -31,6 +34,7 @@ class ServerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._serving = asyncio.Event()
+        self._said = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -105,6 +109,11 @@ class ServerProcess:
         await self._reader
         return code
 
+    async def says(self, event: str) -> None:
+        """Until it has logged this event."""
+        async with self._said:
+            await self._said.wait_for(lambda: self.said(event))
+
     def said(self, event: str) -> list[dict[str, Any]]:
         """Log lines of this event."""
         return [line for line in self.lines if line.get("event") == event]
@@ -112,6 +121,10 @@ class ServerProcess:
     def complaints(self) -> list[dict[str, Any]]:
         """Log lines at error, and what was no log line (a traceback)."""
         return [line for line in self.lines if line.get("level") not in ("info", "warning")]
+
+    def told_of_failures(self) -> str:
+        """Complaints with their tracebacks, for a person."""
+        return "\n".join(_readable(line) for line in self.complaints())
 
     def tail(self) -> str:
         return "\n".join(map(str, self.lines[-20:]))
@@ -126,10 +139,30 @@ class ServerProcess:
             self.lines.append(line)
             if line.get("event") == "serving":
                 self._serving.set()
+            async with self._said:
+                self._said.notify_all()
+
+
+def _readable(line: dict[str, Any]) -> str:
+    """One log line; of each exception where it was raised."""
+    text = [str({name: value for name, value in line.items() if name != "exception"})]
+    for raised in line.get("exception", ()):
+        text += [f"  {f['filename']}:{f['lineno']} {f['name']}" for f in raised["frames"]]
+        text.append(f"  {raised['exc_type']}: {raised['exc_value']}")
+    return "\n".join(text)
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that stays free while the server is down.
+
+    Not one of the kernel's choosing: those are given to outgoing connections too, and a
+    client that keeps connecting to a dead server on this machine takes it sooner or later.
+    """
+    while True:
+        port = secrets.randbelow(_EPHEMERAL_FROM - _PORT_FROM) + _PORT_FROM
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
