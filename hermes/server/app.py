@@ -66,7 +66,7 @@ class Server:
         """The present engine's host. Raises UnavailableError while there is none."""
         if self._stopping:
             raise stopping_error()
-        if self._host is None:
+        if self._host is None or self._host.failed.done():
             raise reopening_error()
         return self._host
 

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 from grpc_reflection.v1alpha import reflection
 
 from hermes import limits, rpc
-from hermes.errors import HermesError
+from hermes.errors import HermesError, InvalidArgumentError
 from hermes.server.config import ServerConfig, split_address
 from hermes.server.status import abort, internal_error
 
@@ -46,6 +47,8 @@ class Endpoint:
 
     def __init__(self, config: ServerConfig, handlers: Mapping[AnyMethod, Behaviour]) -> None:
         """Raises AddressError when the address cannot be taken."""
+        # Before there is a server: one that never ran does not go without a warning.
+        _check_free(config.listen_addr)
         self._server = grpc.aio.server(
             options=server_options(config), maximum_concurrent_rpcs=limits.STREAMS_MAX
         )
@@ -66,9 +69,7 @@ class Endpoint:
         self.address = self._bind(config.listen_addr)
 
     def _bind(self, address: str) -> str:
-        host, port = split_address(address)
-        if port:
-            _check_free(host, port, address)
+        host, _ = split_address(address)
         try:
             bound_port = self._server.add_insecure_port(address)
         except RuntimeError:
@@ -111,8 +112,9 @@ def server_options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def _check_free(host: str, port: int, address: str) -> None:
+def _check_free(address: str) -> None:
     """Learn why an address cannot be taken, which grpc does not tell."""
+    host, port = split_address(address)
     try:
         infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, target = infos[0]
@@ -141,19 +143,35 @@ def _rpc_handler(method: AnyMethod, behaviour: Behaviour) -> grpc.RpcMethodHandl
             if method.server_streaming
             else grpc.unary_unary_rpc_method_handler
         )
+    parse = _parser(method.request_class)
     return make(
-        _guarded(method.path, behaviour),
-        request_deserializer=method.request_class.FromString,
+        _guarded(method.path, behaviour, None if method.client_streaming else parse),
+        # What raises in here before a unary behaviour runs would leave as UNKNOWN.
+        request_deserializer=parse if method.client_streaming else None,
         response_serializer=method.response_class.SerializeToString,
     )
 
 
-def _guarded(path: str, behaviour: Behaviour) -> Behaviour:
+def _parser(message_class: type[Message]) -> Callable[[bytes], Message]:
+    def parse(data: bytes) -> Message:
+        try:
+            return message_class.FromString(data)
+        except DecodeError as error:
+            raise InvalidArgumentError(
+                f"the request is not a {message_class.DESCRIPTOR.full_name}: {error}"
+            ) from error
+
+    return parse
+
+
+def _guarded(
+    path: str, behaviour: Behaviour, parse: Callable[[bytes], Message] | None
+) -> Behaviour:
     """The behaviour, whose errors end the RPC with a status."""
 
     async def guarded(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(request if parse is None else parse(request), context)
         except HermesError as error:
             await abort(context, error)
         except (grpc.aio.AbortError, grpc.aio.UsageError):

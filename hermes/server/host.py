@@ -181,8 +181,8 @@ class Host:
         """Raise PreconditionError when this broker keeps nothing."""
         if not self.log.durable:
             raise PreconditionError(
-                f"{what} needs a store, and this broker has none",
-                hint="start it with --store or HERMES_STORE_PATH",
+                f"{what} needs a store, and this broker has none (HERMES_STORE_PATH)",
+                hint="start it with --store PATH",
             )
 
     async def close(self) -> None:

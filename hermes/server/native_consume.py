@@ -97,7 +97,7 @@ class Consume:
         self._joined = joined
         opened = self._describe(joined, start, credit)
         self._host.engine.journal.after_commit(partial(self._say_opened, opened))
-        await self._stream.context.send_initial_metadata(())
+        self._stream.registered()
 
     def _describe(self, joined: Joined, start: Started, credit: Credit) -> broker_pb2.ConsumeOpened:
         oldest = self._host.engine.state.oldest_offset

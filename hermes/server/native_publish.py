@@ -64,7 +64,7 @@ class PublishBatches:
     # ---------------------------------------------------------------- reading
 
     async def _read(self, requests: AsyncIterator[broker_pb2.PublishBatchesRequest]) -> None:
-        await self._stream.context.send_initial_metadata(())
+        self._stream.registered()
         async for request in requests:
             self._accept(request)
             if self._host.engine.publish_blocked:

@@ -74,7 +74,7 @@ class SubscribeBatches:
     # ---------------------------------------------------------------- reading
 
     async def _read(self, requests: AsyncIterator[broker_pb2.SubscribeBatchesRequest]) -> None:
-        await self._stream.context.send_initial_metadata(())
+        self._stream.registered()
         async for request in requests:
             for asked in request.open:
                 self._open(asked)

@@ -41,6 +41,7 @@ class Stream:
         self.error: HermesError | None = None  # why the broker ends it
         self._told_of_drain = told_of_drain
         self._drain: broker_pb2.Drain | None = None
+        self._registered = False  # initial metadata is due
         self._ready = asyncio.Event()
         self._task = asyncio.current_task()
         self._blocked = False  # in an await that only a cancellation ends
@@ -75,6 +76,11 @@ class Stream:
 
     # ----------------------------------------------------------- the handler
 
+    def registered(self) -> None:
+        """Tell the client so, by initial metadata. For readers: only the writer may send."""
+        self._registered = True
+        self._ready.set()
+
     async def pump(
         self,
         read: Coroutine[Any, Any, None],
@@ -93,6 +99,9 @@ class Stream:
             while True:
                 self._ready.clear()
                 self.raise_if_ended()
+                if self._registered:
+                    self._registered = False
+                    await self.context.send_initial_metadata(())
                 frame = take()
                 if frame is not None:
                     await self.write(frame)

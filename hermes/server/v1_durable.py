@@ -114,7 +114,7 @@ class V1Durable:
             self,
         )
         self._seat = joined.seat
-        await self._stream.context.send_initial_metadata(())
+        self._stream.registered()
 
     @staticmethod
     def _consumer_name(request: broker_pb2.DurableSubscribeRequest) -> str:
