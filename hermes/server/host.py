@@ -112,6 +112,21 @@ class Host:
 
     # ------------------------------------------------------------ for others
 
+    def tick(self) -> None:
+        """What the engine does once in a while."""
+        try:
+            self.engine.tick()
+        except Exception as error:  # noqa: BLE001 - state and log may disagree: stop
+            self.fail(error)
+
+    def roll(self) -> None:
+        """Begin a new segment, between turns."""
+        try:
+            self.engine.turn()
+            self.engine.roll()
+        except Exception as error:  # noqa: BLE001 - state and log may disagree: stop
+            self.fail(error)
+
     def on_outcome(self, outcome: Outcome) -> None:
         """What became of an append. On the loop's thread."""
         if not isinstance(outcome, Committed):

@@ -47,7 +47,7 @@ class Upkeep:
             await asyncio.sleep(TICK_SECS)
             if self._host.failed.done():
                 return
-            self._host.engine.tick()
+            self._host.tick()
 
     async def _redeliver(self) -> None:
         # The engine's own alarm is the rule; this is the upper bound.
@@ -77,10 +77,9 @@ class Upkeep:
         if (
             active.records > _RECORDS_OF_A_NEW_SEGMENT
             and age_ns > self._config.segment_age_secs * NS_PER_SEC
-            and self._host.engine.failure is None
+            and not self._host.failed.done()
         ):
-            self._host.engine.turn()  # a roll stands between turns
-            self._host.engine.roll()
+            self._host.roll()
 
     async def _drop_what_may_go(self) -> None:
         if self._config.audit_retention_secs is None:
