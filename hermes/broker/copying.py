@@ -5,16 +5,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer
 from hermes.broker.dead_letters import copies, without_copy
 from hermes.broker.events import Ranges
 from hermes.broker.intake import Intake
+from hermes.broker.journal import Journal
 from hermes.broker.ports import FetchRanges, Host
 from hermes.broker.ranges import Range
 from hermes.broker.ring import Ring
-from hermes.broker.state import State
 
 COPIES_PER_TURN = 64
 
@@ -22,8 +23,9 @@ COPIES_PER_TURN = 64
 class Copying:
     """The dead letters that still need a copy, in order."""
 
-    def __init__(self, state: State, ring: Ring, host: Host, intake: Intake) -> None:
-        self._state = state
+    def __init__(self, journal: Journal, ring: Ring, host: Host, intake: Intake) -> None:
+        self._journal = journal
+        self._state = journal.state
         self._ring = ring
         self._host = host
         self._intake = intake
@@ -53,8 +55,8 @@ class Copying:
         while first <= last:
             batch = self._ring.find(first)
             if batch is None:
-                ranges = ((first, last),)
-                self._host.fetch(FetchRanges(name, created_lsn, ranges, for_copies=True))
+                request = FetchRanges(name, created_lsn, ((first, last),), for_copies=True)
+                self._journal.after_commit(partial(self._host.fetch, request))
                 return
             self._ready.append((name, created_lsn, batch, (first, min(last, batch.last))))
             first = batch.last + 1

@@ -200,7 +200,9 @@ class Deliveries:
             feed.awaited = FetchRanges(
                 consumer.name, consumer.created_lsn, tuple(missing), for_copies=False
             )
-            self._host.fetch(feed.awaited)
+            # A reader sees what is committed; a message may be delivered, handed back and
+            # out of the ring before that.
+            self._journal.after_commit(partial(self._host.fetch, feed.awaited))
 
     def _more_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> bool:
         """Whether the next round would surface something (see `_surface_due`)."""
@@ -224,6 +226,10 @@ class Deliveries:
     def _refill(self, consumer: Consumer, feed: Feed) -> None:
         if feed.tailing or feed.fetching or not feed.low:
             return
+        if feed.scanned_to < self._state.oldest_offset:  # dropped: nothing of it was wanted
+            feed.fill((), self._state.oldest_offset, self._state.next_offset)
+            if feed.tailing:
+                return
         if not self._ring.holds(feed.scanned_to):
             feed.fetching = FetchAhead(
                 consumer.name,

@@ -61,7 +61,7 @@ class Engine:
         ring = Ring()
         self.deliveries = Deliveries(self.journal, ring, host, settings.redelivery_batch_size)
         self.intake = Intake(self.journal, self.router, ring, self.deliveries, self.fanout)
-        self.copying = Copying(state, ring, host, self.intake)
+        self.copying = Copying(self.journal, ring, host, self.intake)
         self.members = Membership(core, self.router, self.sessions, self.deliveries, self.copying)
         self._segment_bytes = 0
         self._rolled_at_lsn = 0
