@@ -83,18 +83,26 @@ _EVERY = (
     Pragma("busy_timeout", 5000, 5000, "sealing and recovery take short exclusive locks"),
 )
 
-# Only when the file is made, before its first page; the order matters.
-CREATE_PRAGMAS: Final = (
-    Pragma("page_size", PAGE_BYTES, PAGE_BYTES, "see PAGE_BYTES"),
+_WAL = Pragma("journal_mode", "WAL", "wal", "readers beside the writer, one sync per commit")
+_FULL_SYNC = Pragma("synchronous", "FULL", 2, "a commit is on disk when it returns")
+
+# Only when the file is made, under a name that nobody looks for; the order matters. It is
+# synced once, when it is complete: `BUILT_PRAGMA`, then a checkpoint.
+BUILD_PRAGMAS: Final = (
+    *_EVERY,
+    Pragma("synchronous", "OFF", 0, "half a file is worth nothing, so it needs no syncs"),
+    Pragma("page_size", PAGE_BYTES, PAGE_BYTES, "see PAGE_BYTES; only before the first page"),
     Pragma("auto_vacuum", "NONE", 0, "space comes back by unlinking segments"),
     Pragma("application_id", APPLICATION_ID, APPLICATION_ID, "whose file this is"),
     Pragma("user_version", FORMAT_VERSION, FORMAT_VERSION, "refused by older versions"),
+    _WAL,
 )
+BUILT_PRAGMA: Final = _FULL_SYNC
 
 WRITE_PRAGMAS: Final = (
     *_EVERY,
-    Pragma("journal_mode", "WAL", "wal", "readers beside the writer, one sync per commit"),
-    Pragma("synchronous", "FULL", 2, "a commit is on disk when it returns"),
+    _WAL,
+    _FULL_SYNC,
     Pragma("fullfsync", "ON", 1, "macOS: fsync alone does not reach the disk"),
     Pragma("checkpoint_fullfsync", "ON", 1, "the same for checkpoints"),
     Pragma("wal_autocheckpoint", 0, 0, "checkpoints run beside the commits, not in them"),
@@ -116,7 +124,7 @@ READ_PRAGMAS: Final = (
 # Sealing must not wait for readers, nor make them wait: it is tried again later.
 SEAL_PRAGMAS: Final = (
     *(pragma for pragma in _EVERY if pragma.name != "busy_timeout"),
-    Pragma("synchronous", "FULL", 2, "the file is complete on disk before it loses its WAL"),
+    _FULL_SYNC,
 )
 
 # ------------------------------------------------------------------ statements

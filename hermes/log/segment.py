@@ -27,7 +27,7 @@ from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log import schema
 from hermes.log.chain import SALT_BYTES, hash_payload, link
-from hermes.log.database import CREATE_FLAGS, connect, fetch_one
+from hermes.log.database import CREATE_FLAGS, apply, connect, fetch_one
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.head import sync_folder
 from hermes.log.record import Record
@@ -203,8 +203,7 @@ def create_segment(
     remove_files(building)
     # A -wal left under the final name would be replayed into the new file.
     remove_files(path)
-    pragmas = (*schema.CREATE_PRAGMAS, *schema.WRITE_PRAGMAS)
-    db = connect(building, flags=CREATE_FLAGS, pragmas=pragmas, vfs=vfs)
+    db = connect(building, flags=CREATE_FLAGS, pragmas=schema.BUILD_PRAGMAS, vfs=vfs)
     try:
         with db:
             for statement in (*schema.TABLES, *schema.INDEXES):
@@ -219,6 +218,7 @@ def create_segment(
             db.executemany(schema.INSERT_META, list(facts.items()))
             if records:
                 insert_records(db, KeyIds(), records, before)
+        apply(db, schema.BUILT_PRAGMA)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
         db.close()

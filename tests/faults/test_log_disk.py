@@ -13,6 +13,7 @@ from hermes import limits
 from hermes.errors import LogClosedError, StoreError, StoreFullError
 from hermes.log import housekeeper
 from hermes.log.log import SqliteLog, open_log
+from hermes.log.segment import file_name
 from hermes.log.space import RESERVE_NAME, Space
 from tests.contract.records import BIG, Outcomes, publish, snapshot
 
@@ -26,6 +27,7 @@ class Faults:
     def __init__(self) -> None:
         self.writes: dict[str, tuple[type[apsw.Error], int]] = {}
         self.syncs: dict[str, tuple[type[apsw.Error], int]] = {}
+        self.synced: list[str] = []
         self.struck = threading.Event()
 
     def strike(self, plan: dict[str, tuple[type[apsw.Error], int]], name: str) -> None:
@@ -51,6 +53,7 @@ class FaultyFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         FAULTS.strike(FAULTS.syncs, self._name)
         super().xSync(flags)
+        FAULTS.synced.append(Path(self._name).name)
 
 
 class FaultyVFS(apsw.VFS):
@@ -188,6 +191,20 @@ def test_a_full_disk_at_a_roll(
     log.close()
     assert reopened(tmp_path) == ([1, 2, 3] if outcome == "rolled" else [1])
     assert not list((tmp_path / "store").glob("*.new*"))
+
+
+def test_a_new_segment_is_synced_before_it_has_its_name(
+    tmp_path: Path, log: SqliteLog, faults: Faults, outcomes: Outcomes
+) -> None:
+    faults.synced.clear()
+    outcomes.wait_for(log.roll(snapshot(), 2))
+    assert file_name(2) + ".new" in faults.synced
+    faults.syncs[".segment.new"] = (apsw.IOError, 1)
+    log.roll(snapshot(), 4)
+    outcomes.wait_for_failure()
+    assert not (tmp_path / "store" / file_name(4)).exists()
+    log.close()
+    assert reopened(tmp_path) == [1, 2, 3]
 
 
 def test_an_unexpected_error_is_final(
