@@ -104,6 +104,8 @@ class AioStream:
                 self._core.on_response(response, self._clock.monotonic_ns())
                 if self._timer is None:
                     self._arm_timer()
+                while self._core.is_ahead:  # noqa: ASYNC110 -- one turn of the loop at a time
+                    await asyncio.sleep(0)
             return None
         except grpc.RpcError as error:
             return error_from_rpc(error)

@@ -7,7 +7,9 @@ Its verdicts take effect when they are called; the `Settled` they give may be aw
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import logging
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -18,9 +20,11 @@ from hermes.client.core.deliveries import Delivered
 from hermes.client.core.leases import Leased
 from hermes.client.core.settlements import Terms
 from hermes.client.options import Seconds, reason_text, to_ns
-from hermes.errors import PreconditionError
+from hermes.errors import HermesError, PreconditionError
 
 EventT_co = TypeVar("EventT_co", covariant=True)
+
+_log = logging.getLogger("hermes.client")
 
 _UNDECODED: Final = object()
 
@@ -39,8 +43,6 @@ class Settled:
 
     def __await__(self) -> Generator[Any, None, None]:
         if self._future is not None:
-            import asyncio
-
             yield from asyncio.wrap_future(self._future).__await__()
 
     def result(self, timeout_s: float | None = None) -> None:
@@ -209,10 +211,16 @@ class Message(Generic[EventT_co]):
             return
         if error is None:
             self.ack()
-        elif isinstance(error, Exception):
-            self.nack(reason=failure_reason(error))
-        else:  # cancelled or interrupted: not the message's fault
-            self.release()
+            return
+        try:
+            if isinstance(error, Exception):
+                self.nack(reason=failure_reason(error))
+            else:  # cancelled or interrupted: not the message's fault
+                self.release()
+        except HermesError:
+            # The stream has ended and took the lease along. What is under way, perhaps
+            # a cancellation, must not be replaced by that.
+            _log.debug("no verdict on %s: the stream has ended", self.subject, exc_info=True)
 
 
 def failure_reason(error: BaseException) -> str:

@@ -30,6 +30,8 @@ _log = logging.getLogger("hermes.client")
 
 # The longest a thread sleeps without looking up: Ctrl-C and a fork are seen within it.
 WAIT_SLICE_S = 0.25
+# How long reading gives way to users who are taking, before it looks again.
+_YIELD_S = 0.002
 
 
 class SyncStream:
@@ -128,6 +130,8 @@ class SyncStream:
             for response in call:
                 with self.lock:
                     self._core.on_response(response, self._clock.monotonic_ns())
+                    while self._core.is_ahead:
+                        self._wake.wait(_YIELD_S)
                 self._run_deferred()
             return None
         except grpc.RpcError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,3 +123,38 @@ async def test_reading_can_follow(client: hermes.AsyncClient) -> None:
         assert (await anext(messages)).payload == b"0"
         await client.publish("a", b"1")
         assert (await anext(messages)).payload == b"1"
+
+
+async def test_a_burst_is_not_lost_by_a_user_who_keeps_taking(client: hermes.AsyncClient) -> None:
+    count = 20_000
+    async with client.subscribe("a") as messages:
+
+        async def publish(share: range) -> None:
+            for n in share:
+                await client.publish("a", str(n).encode(), durable=False)
+
+        publishing = [asyncio.create_task(publish(range(lane, count, 500))) for lane in range(500)]
+        seen = 0
+        async with asyncio.timeout(60):
+            while seen + messages.dropped < count:
+                seen += len(await messages.fetch(1_000, timeout=1))
+        await asyncio.gather(*publishing)
+        assert (seen, messages.dropped) == (count, 0)
+
+
+async def test_a_user_who_takes_nothing_misses_the_oldest_and_is_told(
+    client: hermes.AsyncClient,
+) -> None:
+    told: list[int] = []
+    payload = bytes(256 * 1024)
+    async with client.subscribe("a", on_lag=told.append) as messages:
+        for n in range(200):
+            await client.publish("a", str(n).encode() + payload, durable=False)
+        await client.publish("a", b"last", durable=False)
+        got: list[bytes] = []
+        while not got or got[-1] != b"last":
+            got.append((await anext(messages)).payload.rstrip(b"\0"))
+        assert messages.dropped > 0
+        assert sum(told) == messages.dropped
+        numbers = [int(payload) for payload in got[:-1]]
+        assert numbers == list(range(201 - len(got), 200))

@@ -168,6 +168,10 @@ class ConsumeCore:
             return False
         return self._closing or self._leases.unsettled == 0
 
+    @property
+    def is_ahead(self) -> bool:
+        return False  # what can be under way is bounded
+
     def opening(self) -> pb.ConsumeRequest:
         """Acks that were not confirmed come along, before they cause redeliveries."""
         self._draining = False

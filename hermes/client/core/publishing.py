@@ -148,6 +148,10 @@ class PublishCore:
             return not self._in_flight
         return self._closing and self.unsettled == 0
 
+    @property
+    def is_ahead(self) -> bool:
+        return False  # what can be under way is bounded
+
     def opening(self) -> pb.PublishBatchesRequest:
         self._draining = False
         first = self._resend[0].sequence if self._resend else self._next_sequence

@@ -58,6 +58,11 @@ class StreamCore(Protocol[RequestT_co, ResponseT_contra]):
         """Nothing is left to do on this connection: it may be half-closed."""
         ...
 
+    @property
+    def is_ahead(self) -> bool:
+        """Users are busy taking what has come: let them run before reading on."""
+        ...
+
     def opening(self) -> RequestT_co:
         """The first request of a new connection."""
         ...

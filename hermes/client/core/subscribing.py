@@ -4,8 +4,10 @@ Each subscription has a number, an inbox and a count of what it missed. A messag
 many subscriptions of this client comes once and is put into each inbox.
 
 Rules
-- The stream is always read; so each inbox is bounded, and a full one loses its oldest
-  messages. What the broker dropped and what was dropped here count alike.
+- One slow user must not hold up the others; so each inbox is bounded, and a full one
+  loses its oldest messages. What the broker dropped and what was dropped here count alike.
+- A user who is taking messages gets time to do so before more are read: a burst fills
+  the broker's buffer and the connection first.
 - A lost connection opens all subscriptions again under their numbers.
 """
 
@@ -21,8 +23,9 @@ from hermes.client.core.stream import Waiter, fail, resolve
 from hermes.errors import HermesError
 from hermes.limits import MIB
 
-INBOX_MESSAGES_MAX = 65_536
-INBOX_BYTES_MAX = 64 * MIB
+INBOX_MESSAGES_MAX = 16_384
+INBOX_BYTES_MAX = 16 * MIB
+# Above either half, reading gives way to users who are taking.
 
 
 def _ignore() -> None:
@@ -50,6 +53,7 @@ class SubscriptionState:
         self.dropped = 0  # messages, over the life of the subscription
         self.lagged: Callable[[int], None] = _report_nothing
         self.opened = False
+        self.buffered_before = -1  # at the last look of is_ahead
         self.waiters: list[Waiter] = []
 
     def put(self, delivered: Delivered, count: int) -> None:
@@ -62,6 +66,13 @@ class SubscriptionState:
     def _is_over(self) -> bool:
         inbox = self.inbox
         return inbox.buffered > INBOX_MESSAGES_MAX or inbox.buffered_bytes > INBOX_BYTES_MAX
+
+    @property
+    def is_filling(self) -> bool:
+        inbox = self.inbox
+        return (
+            inbox.buffered > INBOX_MESSAGES_MAX // 2 or inbox.buffered_bytes > INBOX_BYTES_MAX // 2
+        )
 
     def miss(self, dropped: int) -> None:
         self.dropped += dropped
@@ -87,6 +98,7 @@ class SubscribeCore:
         self._next_number = 1
         self._to_open: list[SubscriptionState] = []
         self._to_close: list[int] = []
+        self._filling: set[SubscriptionState] = set()
         self._sending = False  # the opening request has left
         self._answered = False
         self._draining = False
@@ -137,6 +149,17 @@ class SubscribeCore:
     @property
     def is_finished(self) -> bool:
         return self._draining or (self._closing and not self._to_close)
+
+    @property
+    def is_ahead(self) -> bool:
+        for state in list(self._filling):
+            buffered = state.inbox.buffered
+            if state.is_filling and buffered != state.buffered_before:
+                state.buffered_before = buffered
+            else:  # emptied, or its user takes nothing
+                state.buffered_before = -1
+                self._filling.discard(state)
+        return bool(self._filling)
 
     def opening(self) -> pb.SubscribeBatchesRequest:
         self._draining = False
@@ -214,6 +237,8 @@ class SubscribeCore:
             if state is not None and state.inbox not in served:
                 served.append(state.inbox)
                 state.put(delivered, count)
+                if state.is_filling:
+                    self._filling.add(state)
 
 
 def _open_request(states: list[SubscriptionState]) -> pb.SubscribeBatchesRequest:

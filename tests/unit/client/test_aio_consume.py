@@ -325,3 +325,23 @@ async def test_or_it_raises_when_asked_to(broker: FakeBroker, aio_client: AsyncC
         _ = message.event
     assert message.payload == b"not json"
     await consumer.aclose()
+
+
+async def test_a_cancellation_is_not_replaced_by_the_end_of_the_stream(
+    broker: FakeBroker, aio_client: AsyncClient
+) -> None:
+    consumer = aio_client.consume("c", ">")
+    entering = asyncio.create_task(consumer.__aenter__())
+    stream = await open_member(broker)
+    await entering
+    await deliver(stream, delivery(0, b""))
+    message = await anext(consumer)
+    stream.end(NotFoundError("deleted"))
+    with pytest.raises(NotFoundError):
+        await anext(consumer)
+    with pytest.raises(asyncio.CancelledError):
+        async with message:
+            raise asyncio.CancelledError
+    with pytest.raises(NotFoundError):
+        async with message:
+            pass

@@ -36,6 +36,10 @@ def live(payload: bytes, *numbers: int, offset: int | None = None) -> pb.Subscri
     return pb.SubscribeBatchesResponse(deliveries=[one])
 
 
+def ahead(core: SubscribeCore) -> bool:
+    return core.is_ahead
+
+
 def payloads(inbox: Inbox[Any]) -> list[bytes]:
     taken: list[bytes] = []
     while (item := inbox.take()) is not None:
@@ -137,6 +141,26 @@ def test_an_inbox_is_bounded_in_bytes_but_keeps_at_least_one(
     assert state.dropped == 2
     core.on_response(live(bytes(60), state.number), 0)
     assert state.dropped == 2  # what was taken no longer counts
+
+
+def test_reading_gives_way_only_to_a_user_who_is_taking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribing, "INBOX_MESSAGES_MAX", 6)
+    core = connected()
+    state = opened(core, "a")
+    for _ in range(3):
+        core.on_response(live(b"x", state.number), 0)
+    assert not ahead(core)
+    core.on_response(live(b"x", state.number), 0)
+    core.on_response(live(b"x", state.number), 0)
+    assert ahead(core)
+    state.inbox.take()
+    assert ahead(core)
+    assert not ahead(core)  # nothing was taken since: nobody waits for a slow user
+    core.on_response(live(b"x", state.number), 0)
+    assert ahead(core)
+    while state.inbox.take():
+        pass
+    assert not ahead(core)
 
 
 def test_closing_tells_the_broker_and_ends_the_inbox() -> None:
