@@ -22,6 +22,7 @@ from tests.support.faults.server import ServerProcess
 # Small, so that rolls, seals and snapshots are under way when the kill comes.
 SMALL = {"HERMES_SEGMENT_BYTES": str(256 * 1024), "HERMES_SNAPSHOT_INTERVAL": "500"}
 WORKERS = (("work", "job.>"), ("work", "job.>"), ("work", "job.>"), ("audit", "job.a.*"))
+OLD_WORKER = ("old", "job.*.v1")
 SETTLE_SECONDS = 60.0
 
 
@@ -52,8 +53,13 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
     server = ServerProcess(store, SMALL)
     load = Load(server.address, rng.randrange(2**32))
     async with server:
-        publishers = [asyncio.create_task(load.publish(f"lane-{i}")) for i in range(2)]
+        publishers = [
+            asyncio.create_task(load.publish("client")),
+            asyncio.create_task(load.publish_batches("batches")),
+            asyncio.create_task(load.publish_v1("v1")),
+        ]
         workers = [asyncio.create_task(load.work(*worker)) for worker in WORKERS]
+        workers.append(asyncio.create_task(load.work_v1(*OLD_WORKER)))
         try:
             await _kills(server, kills, rng)
             load.stopping.set()
@@ -78,11 +84,13 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
     assert ledger.count(Outcome.OK) > 20 * kills, "the load was too small to tell anything"
     assert len(ledger.confirmed) > 20 * kills, "too few acks were confirmed to tell anything"
     problems = check(trail, ledger) + copies(trail)
-    for consumer, pattern in set(WORKERS):
+    for consumer, pattern in {*WORKERS, OLD_WORKER}:
         problems += unsettled(trail, consumer, pattern)
     return problems + [f"the server said {line}" for line in server.complaints()]
 
 
+# A busy machine starts servers slowly.
+@pytest.mark.timeout(400)
 async def test_25_kills_lose_nothing(tmp_path: Path) -> None:
     seed = _seed()
     _tell(f"SEED={seed}")

@@ -122,6 +122,10 @@ def check(trail: Trail, ledger: Ledger) -> list[str]:
     problems += _publications(trail, ledger)
     problems += _order(ledger)
     for receipt in ledger.receipts:
+        if receipt.offset < 0:  # v1 tells none
+            if receipt.key not in trail.offsets:
+                problems.append(f"{receipt.key!r}: received by v1 but is not in the log")
+            continue
         at = (receipt.consumer, receipt.offset)
         if trail.attempts.get(at, 0) < receipt.attempt:
             problems.append(f"{at}: attempt {receipt.attempt} was received but is not in the log")
@@ -137,7 +141,9 @@ def _publications(trail: Trail, ledger: Ledger) -> Iterator[str]:
         held = trail.offsets.get(entry.key, [])
         if len(held) > 1:
             yield f"{entry.key!r} is stored {len(held)} times: {held}"
-        if entry.outcome is Outcome.OK and entry.offset not in held:
+        if entry.outcome is Outcome.OK and entry.offset is None and not held:  # v1 tells none
+            yield f"{entry.key!r} was acknowledged, the log does not have it"
+        if entry.outcome is Outcome.OK and entry.offset is not None and entry.offset not in held:
             yield f"{entry.key!r} was acknowledged at {entry.offset}, the log has it at {held}"
         if entry.outcome is Outcome.FAILED:
             yield f"{entry.key!r} was refused ({entry.error}), the log has it at {held}"

@@ -14,6 +14,7 @@ from hermes.errors import (
     UnavailableError,
 )
 from tests.support.faults.ledger import Ledger, Outcome, Publication, Receipt, key_of
+from tests.support.faults.raw_load import BatchProducer, publish_v1, work_v1
 
 # What a lost connection may say. Anything else told to a client is a surprise.
 _LOST = (ConnectionLostError, UnavailableError, ClosedError)
@@ -76,7 +77,19 @@ class Load:
             entry.outcome, entry.offset = Outcome.OK, ack.offset
             entry.duplicate = ack.duplicate
 
+    async def publish_batches(self, lane: str) -> None:
+        """Batches of many messages, over the wire."""
+        seed = self._random.randrange(2**32)
+        await BatchProducer(self.address, self.ledger, lane, seed).run(self.stopping)
+
+    async def publish_v1(self, lane: str) -> None:
+        await publish_v1(self.address, self.ledger, lane, self.stopping)
+
     # ---------------------------------------------------------------- consuming
+
+    async def work_v1(self, consumer: str, pattern: str) -> None:
+        """A SubscribeDurable member. Cancel it to end it."""
+        await work_v1(self.address, self.ledger, consumer, pattern)
 
     async def work(self, consumer: str, pattern: str, *, churn: bool = True) -> None:
         """One member that comes and goes, and judges as it likes. Cancel it to end it."""
