@@ -70,7 +70,7 @@ class AioStream:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._stop_timer()
-            self._core.on_failed(ClosedError("closed"))
+            self._core.on_failed(ClosedError("closed before the broker had answered"))
 
     # ------------------------------------------------------------------ the loop
 

@@ -18,7 +18,13 @@ from hermes.broker.v1 import broker_pb2 as pb
 from hermes.client.core.deliveries import batch_of_one
 from hermes.client.typed import encode_event, event_subject_filters, is_event
 from hermes.errors import ConnectionLostError, HermesError, InvalidArgumentError
-from hermes.limits import MESSAGE_BYTES_MAX, MIB, REASON_BYTES_MAX, frame_bytes_max
+from hermes.limits import (
+    CLIENT_NAME_BYTES_MAX,
+    MESSAGE_BYTES_MAX,
+    MIB,
+    REASON_BYTES_MAX,
+    frame_bytes_max,
+)
 from hermes.rpc import CLIENT_ID_KEY, CLIENT_NAME_KEY, CLIENT_VERSION_KEY
 
 Seconds = float | timedelta
@@ -77,6 +83,8 @@ def client_options(
     label = name or ""
     if not label.isascii() or not (label.isprintable() or not label):
         raise InvalidArgumentError(f"client name {name!r} is not printable ASCII")
+    if len(label) > CLIENT_NAME_BYTES_MAX:
+        raise InvalidArgumentError(f"client name is over {CLIENT_NAME_BYTES_MAX} bytes")
     return ClientOptions(
         addr=addr,
         connect_timeout_ns=to_ns(connect_timeout, "connect_timeout"),

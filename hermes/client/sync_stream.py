@@ -93,7 +93,7 @@ class SyncStream:
         if self._thread is not threading.current_thread():
             self._thread.join(timeout_s)
         with self.lock:
-            self._core.on_failed(ClosedError("closed"))
+            self._core.on_failed(ClosedError("closed before the broker had answered"))
 
     # ------------------------------------------------------------------ the loop
 

@@ -167,8 +167,9 @@ def test_each_client_has_an_id_and_says_its_name() -> None:
     assert first["hermes-client-name"] == "billing"
     assert first["hermes-client-version"] == "python/1.2"
     assert first["hermes-client-id"] != second["hermes-client-id"]
-    with pytest.raises(InvalidArgumentError, match="name"):
-        client_options("x:1", "bil\nling", "1", 1, 1, 1)
+    for bad in ("bil\nling", "ü", "x" * 257):
+        with pytest.raises(InvalidArgumentError, match="name"):
+            client_options("x:1", bad, "1", 1, 1, 1)
 
 
 def test_an_unreachable_broker_is_named_with_a_hint() -> None:
