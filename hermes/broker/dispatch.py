@@ -21,7 +21,7 @@ from hermes import limits
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer, Waiting
 from hermes.broker.feed import Feed
-from hermes.broker.ranges import RangeMap, subtract
+from hermes.broker.ranges import RangeMap
 
 ASSIGNMENTS_MAX = 256  # per turn and consumer; the rest follows in the next turn
 CUT_PART = 4  # a batch is cut when at least a quarter of the credit is free
@@ -126,9 +126,7 @@ def _due(
         (a, b, waiting)
         for begin, end, waiting in consumer.waiting.overlapping(first, last)
         if waiting.due_ns <= now_ns
-        for a, b in subtract(
-            [(begin, end)], [(x, y) for x, y, _ in planned.overlapping(begin, end)]
-        )
+        for a, b in planned.missing(begin, end)
     ]
 
 

@@ -316,6 +316,11 @@ class RangeMap(Generic[V]):
             0, last - first + 1
         )
 
+    def missing(self, first: int, last: int) -> list[Range]:
+        """The part of first..last that is not held."""
+        held = [(begin, end) for begin, end, _ in self.overlapping(first, last)]
+        return subtract([(first, last)], held)
+
     def remove(self, first: int, last: int) -> list[tuple[int, int, V]]:
         """Let go of first..last; returns what was held there, in order, clipped to it.
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from hermes.broker import events as ev
 from hermes.broker.consumer import Consumer, Lease
-from hermes.broker.ranges import Range, normalize, split_hulls
+from hermes.broker.ranges import Range, RangeMap, normalize, split_hulls
 
 JITTER_PART = 10  # at most a tenth
 Piece = tuple[int, int, Lease]
@@ -86,15 +86,19 @@ def due_leases(consumer: Consumer, now_ns: int, limit: int) -> list[Piece]:
     """Leases past their deadline, at most `limit` ranges, earliest deadline first.
 
     Takes the surfaced entries out of the deadline heap; an entry whose lease was
-    settled or extended meanwhile yields nothing.
+    settled or extended meanwhile yields nothing. Entries of one deadline may overlap.
     """
     pieces: list[Piece] = []
-    seen: set[int] = set()
+    due_ns = consumer.deadlines.next_due_ns()
+    if due_ns is None or due_ns > now_ns:
+        return pieces
+    taken: RangeMap[None] = RangeMap()
     for deadline_ns, first, last in consumer.deadlines.pop_due(now_ns):
-        for piece in consumer.leases.overlapping(first, last):
-            if piece[2].deadline_ns == deadline_ns and piece[0] not in seen:
-                seen.add(piece[0])
-                pieces.append(piece)
+        for begin, end, lease in consumer.leases.overlapping(first, last):
+            if lease.deadline_ns == deadline_ns:
+                for a, b in taken.missing(begin, end):
+                    taken.add(a, b, None)
+                    pieces.append((a, b, lease))
         if len(pieces) >= limit:
             break
     return pieces
