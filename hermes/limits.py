@@ -14,6 +14,7 @@ SUBJECT_TOKENS_MAX: Final = 32
 SUBJECT_WIRE_BYTES_MAX: Final = 4 * KIB
 # What is remembered of subjects seen before. A route may be as long as the audience.
 ROUTE_CACHE_MAX: Final = 65_536
+MATCHERS_CACHED_MAX: Final = 4_096
 SUBJECT_CACHE_MAX: Final = 8_192
 CONSUMER_NAME_BYTES_MAX: Final = 256
 QUEUE_GROUP_BYTES_MAX: Final = 256

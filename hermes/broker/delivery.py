@@ -227,8 +227,7 @@ class Deliveries:
         if feed.tailing or feed.fetching or not feed.low:
             return
         if feed.scanned_to < self._state.oldest_offset:  # dropped: nothing of it was wanted
-            feed.fill((), self._state.oldest_offset, self._state.next_offset)
-            if feed.tailing:
+            if feed.fill((), self._state.oldest_offset, self._state.next_offset):
                 return
         if not self._ring.holds(feed.scanned_to):
             feed.fetching = FetchAhead(

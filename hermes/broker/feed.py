@@ -70,13 +70,17 @@ class Feed:
         else:
             self._add(batch)
 
-    def fill(self, batches: Iterable[LineBatch], scanned_to: int, next_offset: int) -> None:
-        """Matching batches found at or after `scanned_to`, which is now further on."""
+    def fill(self, batches: Iterable[LineBatch], scanned_to: int, next_offset: int) -> bool:
+        """Matching batches found at or after `scanned_to`, which is now further on.
+
+        Returns whether the feed has caught up and tails now.
+        """
         for batch in batches:
             if batch.last >= self.scanned_to:
                 self._add(batch)
         self.scanned_to = max(self.scanned_to, scanned_to)
         self.tailing = self.scanned_to >= next_offset
+        return self.tailing
 
     def _add(self, batch: LineBatch) -> None:
         self.window.append(batch)

@@ -16,7 +16,7 @@ The routing of many patterns at once is `router.py`; other encodings than text a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -97,8 +97,12 @@ def matches(pattern: str, subject: str) -> bool:
     )
 
 
-def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """A fast test whether a subject matches any of some valid patterns; none match nothing."""
+@lru_cache(maxsize=limits.MATCHERS_CACHED_MAX)
+def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """A fast test whether a subject matches any of some valid patterns; none match nothing.
+
+    The same patterns give the same test, so that readers can keep what they learned by it.
+    """
     literal: set[str] = set()
     wild: list[str] = []
     for pattern in patterns:

@@ -42,7 +42,7 @@ def test_matches_is_the_naive_matcher(pattern: str, subject: str) -> None:
 @given(st.lists(PATTERNS, max_size=5), SUBJECTS)
 def test_matcher_is_any_of_them(patterns: list[str], subject: str) -> None:
     expected = any(subjects.matches(pattern, subject) for pattern in patterns)
-    assert subjects.matcher(patterns)(subject) is expected
+    assert subjects.matcher(tuple(patterns))(subject) is expected
 
 
 def is_subject(text: str) -> bool:

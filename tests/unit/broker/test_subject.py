@@ -151,13 +151,13 @@ MISSES = [
 )
 def test_matching(pattern: str, text: str, expected: bool) -> None:
     assert subjects.matches(pattern, text) is expected
-    assert subjects.matcher([pattern])(text) is expected
-    assert subjects.matcher(["other.one", pattern])(text) is expected
-    assert subjects.matcher(["other.*", pattern])(text) is expected
+    assert subjects.matcher((pattern,))(text) is expected
+    assert subjects.matcher(("other.one", pattern))(text) is expected
+    assert subjects.matcher(("other.*", pattern))(text) is expected
 
 
 def test_no_patterns_match_nothing() -> None:
-    assert subjects.matcher([])("a") is False
+    assert subjects.matcher(())("a") is False
 
 
 def test_names() -> None:
