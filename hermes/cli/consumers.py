@@ -10,7 +10,8 @@ import typer
 from hermes.cli.groups import group
 from hermes.cli.options import DEFAULT_SERVER, Json, Server, Yes, confirm
 from hermes.cli.output import Printer, duration, printable, rfc3339
-from hermes.client.admin import AdminClient, ConsumerInfo
+from hermes.client.admin import AdminClient
+from hermes.client.admin_types import ConsumerInfo
 
 app = group("Durable consumers: list (the default), show, delete.")
 

@@ -10,7 +10,8 @@ import typer
 from hermes.cli.groups import group
 from hermes.cli.options import DEFAULT_SERVER, Json, Server, UsageError, Yes, confirm
 from hermes.cli.output import Printer, payload_fields, payload_lines, printable, rfc3339
-from hermes.client.admin import AdminClient, DeadLetter, DeadLetterDetail, DeadLetterOutcome
+from hermes.client.admin import AdminClient
+from hermes.client.admin_types import DeadLetter, DeadLetterDetail, DeadLetterOutcome
 
 app = group("Messages given up on: list (the default), show, replay, discard.")
 

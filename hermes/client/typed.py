@@ -19,9 +19,6 @@ Nothing here talks to a broker.
 
 from __future__ import annotations
 
-import dataclasses
-import enum
-import re
 import types
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -29,9 +26,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, Union, get_args, get_orig
 
 import msgspec
 
-from hermes.client.codec import JSON, Codec, JsonCodec, describe, is_pydantic
+from hermes.client.codec import JSON, Codec, JsonCodec, describe
+from hermes.client.event_spec import (
+    SPEC_ATTRIBUTE,
+    EventSpec,
+    field_names,
+    parse_template,
+    spec_of,
+)
 from hermes.errors import DecodeError, InvalidArgumentError
-from hermes.limits import HEADERS_BYTES_MAX, SUBJECT_BYTES_MAX, SUBJECT_TOKENS_MAX
+from hermes.limits import HEADERS_BYTES_MAX
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -41,9 +45,6 @@ T = TypeVar("T")
 CONTENT_TYPE: Final = "content-type"
 EVENT_TYPE: Final = "event-type"
 
-_ATTRIBUTE: Final = "__hermes_event__"
-_FIELD: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
 
 class EncodedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as it is published."""
@@ -51,28 +52,6 @@ class EncodedEvent(msgspec.Struct, frozen=True, gc=False):
     subject: str
     payload: bytes
     headers: dict[str, str]
-
-
-class EventSpec(msgspec.Struct, frozen=True):
-    """What `@event` noted about a class. `tokens` are text, or the field they come from."""
-
-    kind: type[Any]
-    name: str
-    template: str
-    tokens: tuple[tuple[str, bool], ...]  # (text or field name, is it a field)
-    codec: Codec
-    headers: dict[str, str]
-
-    @property
-    def subject_filter(self) -> str:
-        return ".".join("*" if is_field else text for text, is_field in self.tokens)
-
-    def matches(self, tokens: list[str]) -> bool:
-        """Could this class have been published on a subject of these tokens?"""
-        return len(tokens) == len(self.tokens) and all(
-            is_field or text == token
-            for (text, is_field), token in zip(self.tokens, tokens, strict=True)
-        )
 
 
 class _EventSet(msgspec.Struct, frozen=True):
@@ -95,10 +74,10 @@ def event(
     from fields. `name`: the `event-type` header, by default the name of the class.
     Raises InvalidArgumentError for a template or a class that can never work.
     """
-    tokens = _parse_template(subject_template)
+    tokens = parse_template(subject_template)
 
     def decorate(kind: type[T]) -> type[T]:
-        fields = _field_names(kind)
+        fields = field_names(kind)
         for text, is_field in tokens:
             if is_field and text not in fields:
                 raise InvalidArgumentError(
@@ -111,62 +90,10 @@ def event(
         used = JSON if codec is None else codec
         headers = {CONTENT_TYPE: used.content_type, EVENT_TYPE: event_name}
         spec = EventSpec(kind, event_name, subject_template, tokens, used, headers)
-        setattr(kind, _ATTRIBUTE, spec)
+        setattr(kind, SPEC_ATTRIBUTE, spec)
         return kind
 
     return decorate
-
-
-def _parse_template(template: str) -> tuple[tuple[str, bool], ...]:
-    tokens: list[tuple[str, bool]] = []
-    for text in template.split("."):
-        if field := _FIELD.fullmatch(text):
-            tokens.append((field[1], True))
-            continue
-        problem = _token_problem(text)
-        if problem is None and ("{" in text or "}" in text):
-            problem = "may only be text or one whole {field}"
-        if problem is None and not tokens and text.startswith("_"):
-            problem = "is reserved: subjects that start with _ belong to the broker"
-        if problem is not None:
-            raise InvalidArgumentError(f"event subject {template!r}: token {text!r} {problem}")
-        tokens.append((text, False))
-    _check_size(template, len(tokens))
-    return tuple(tokens)
-
-
-def _field_names(kind: type[Any]) -> tuple[str, ...]:
-    if is_pydantic(kind) and hasattr(kind, "model_fields"):
-        return tuple(kind.model_fields)
-    if issubclass(kind, msgspec.Struct):
-        return kind.__struct_fields__
-    if "__dataclass_fields__" in vars(kind):
-        return tuple(field.name for field in dataclasses.fields(kind))
-    raise InvalidArgumentError(
-        f"{kind.__name__} is not a dataclass, a msgspec struct or a pydantic model",
-        hint="put @hermes.event above @dataclass",
-    )
-
-
-def _token_problem(text: str) -> str | None:
-    """Why `text` is not one token of a subject; None when it is."""
-    if not text:
-        return "is empty"
-    if "." in text:
-        return "has a dot: one field is one token"
-    if "*" in text or ">" in text:
-        return "has a wildcard: those belong in patterns"
-    if any(character.isspace() or not character.isprintable() for character in text):
-        return "has whitespace or a control character"
-    return None
-
-
-def _check_size(subject: str, tokens: int) -> None:
-    if tokens > SUBJECT_TOKENS_MAX or len(subject.encode()) > SUBJECT_BYTES_MAX:
-        raise InvalidArgumentError(
-            f"subject {subject[:80]!r} is too long",
-            hint=f"at most {SUBJECT_TOKENS_MAX} tokens and {SUBJECT_BYTES_MAX} bytes",
-        )
 
 
 # --------------------------------------------------------------------- publishing
@@ -174,7 +101,7 @@ def _check_size(subject: str, tokens: int) -> None:
 
 def is_event(value: object) -> bool:
     """True for an event class and for an instance of one. A union is not an event."""
-    return _spec_of(value if isinstance(value, type) else type(value)) is not None
+    return spec_of(value if isinstance(value, type) else type(value)) is not None
 
 
 def encode_event(value: object) -> EncodedEvent:
@@ -183,14 +110,10 @@ def encode_event(value: object) -> EncodedEvent:
     Raises InvalidArgumentError: not an event, a field that is no subject token, or
     a value the codec does not take.
     """
-    spec = _spec_of(type(value))
+    spec = spec_of(type(value))
     if spec is None:
         raise _not_an_event(type(value))
-    subject = ".".join(
-        _token(spec, text, getattr(value, text)) if is_field else text
-        for text, is_field in spec.tokens
-    )
-    _check_size(subject, len(spec.tokens))
+    subject = spec.subject_of(value)
     try:
         payload = spec.codec.encode(value)
     except Exception as error:
@@ -198,24 +121,6 @@ def encode_event(value: object) -> EncodedEvent:
             f"{spec.name} cannot be encoded as {spec.codec.name}: {describe(error)}"
         ) from error
     return EncodedEvent(subject, payload, dict(spec.headers))
-
-
-def _token(spec: EventSpec, field: str, value: object) -> str:
-    if isinstance(value, enum.Enum):
-        value = value.value
-    if value is None:
-        problem: str | None = "is None"
-    else:
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        problem = _token_problem(text)
-        if problem is None and text.startswith("_") and spec.tokens[0] == (field, True):
-            problem = "starts with _, which is reserved for the broker"
-        if problem is None:
-            return text
-    raise InvalidArgumentError(
-        f"{spec.name}.{field} = {value!r} cannot be a subject token: it {problem}",
-        hint=f"its subject is {spec.template}",
-    )
 
 
 # ---------------------------------------------------------------------- receiving
@@ -286,7 +191,7 @@ def _cached_event_set(kinds: Any) -> _EventSet:
     specs: list[EventSpec] = []
     by_name: dict[str, EventSpec] = {}
     for kind in dict.fromkeys(_members(kinds)):
-        spec = _spec_of(kind)
+        spec = spec_of(kind)
         if spec is None:
             raise _not_an_event(kind)
         if spec.name in by_name:
@@ -325,12 +230,6 @@ def _covers(wide: str, narrow: str) -> bool:
     return len(wide_tokens) == len(narrow_tokens) and all(
         a in ("*", b) for a, b in zip(wide_tokens, narrow_tokens, strict=True)
     )
-
-
-def _spec_of(kind: Any) -> EventSpec | None:
-    spec = getattr(kind, _ATTRIBUTE, None)
-    # An inherited attribute names the base: a subclass must be decorated itself.
-    return spec if isinstance(spec, EventSpec) and spec.kind is kind else None
 
 
 def _not_an_event(kind: Any) -> InvalidArgumentError:

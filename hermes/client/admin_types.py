@@ -1,0 +1,189 @@
+"""What the Admin service tells, as plain frozen structs, and how they are made.
+
+Field names are those of the wire, so that docs/protocol.md explains both. A count of
+0 that means "never" or "no limit" keeps its meaning. No protobuf leaves through here.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from google.protobuf.message import Message
+
+from hermes.admin.v1 import admin_pb2 as pb
+from hermes.broker.v1 import broker_pb2
+
+
+class ServerInfo(msgspec.Struct, frozen=True, gc=False):
+    """The broker as a whole. `store_id` is empty without a store."""
+
+    version: str
+    store_id: str
+    next_lsn: int
+    oldest_offset: int
+    next_offset: int
+    started_at_ns: int
+    consumers: int
+    subscriptions: int
+    segments: int
+    store_bytes: int
+
+
+class ConsumerInfo(msgspec.Struct, frozen=True):
+    """A consumer now. Unsettled is `lag + in_flight + waiting + dead`."""
+
+    name: str
+    filters: tuple[str, ...]
+    position: int
+    lag: int
+    in_flight: int
+    waiting: int
+    dead: int
+    members: int
+    created_at_ns: int
+    ack_timeout_ns: int
+    max_attempts: int  # 0: never given up on
+    backoff_initial_ns: int
+    backoff_max_ns: int
+    oldest_unacked_offset: int | None
+    inactivity_limit_ns: int  # 0: kept until deleted
+
+
+class MemberInfo(msgspec.Struct, frozen=True, gc=False):
+    """One connection that works for a consumer. Credit is what it can take at once."""
+
+    member: int
+    peer: str
+    client_name: str
+    client_version: str
+    in_flight: int
+    credit_messages: int
+    credit_bytes: int
+
+
+class ConsumerDetail(msgspec.Struct, frozen=True):
+    consumer: ConsumerInfo
+    members: tuple[MemberInfo, ...]
+
+
+class DeadLetter(msgspec.Struct, frozen=True, gc=False):
+    """A message given up on for one consumer."""
+
+    consumer: str
+    offset: int
+    subject: str
+    message_id: str
+    attempts: int
+    failures: int
+    reason: str
+    dead_at_ns: int
+    copy_offset: int | None  # of its copy on _dead_letter.<subject>
+
+
+class DeadMessage(msgspec.Struct, frozen=True):
+    """The message itself, as published."""
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+    published_at_ns: int
+
+
+class AttemptInfo(msgspec.Struct, frozen=True, gc=False):
+    """One step in the custody of a message: delivered, nacked, expired, ..."""
+
+    lsn: int
+    at_ns: int
+    kind: str
+    attempt: int
+    member: int
+    peer: str
+    client_name: str
+    reason: str
+
+
+class DeadLetterDetail(msgspec.Struct, frozen=True):
+    """`message` is None when its payload is no longer held."""
+
+    dead_letter: DeadLetter
+    message: DeadMessage | None
+    attempts: tuple[AttemptInfo, ...]
+
+
+class DeadLetterOutcome(msgspec.Struct, frozen=True):
+    """`changed` is 0 in a dry run; `offsets` are the first 1,000."""
+
+    matched: int
+    changed: int
+    offsets: tuple[int, ...]
+
+
+# ------------------------------------------------------------------- conversions
+
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+def copied(message: Message, kind: type[StructT]) -> StructT:
+    """A struct whose fields have the names of the message's."""
+    return kind(*(getattr(message, field) for field in kind.__struct_fields__))
+
+
+def consumer_info(found: pb.Consumer) -> ConsumerInfo:
+    return ConsumerInfo(
+        name=found.name,
+        filters=tuple(found.filters),
+        position=found.position,
+        lag=found.lag,
+        in_flight=found.in_flight,
+        waiting=found.waiting,
+        dead=found.dead,
+        members=found.members,
+        created_at_ns=found.created_at_ns,
+        ack_timeout_ns=found.ack_timeout_ns,
+        max_attempts=found.max_attempts,
+        backoff_initial_ns=found.backoff.initial_ns,
+        backoff_max_ns=found.backoff.max_ns,
+        oldest_unacked_offset=(
+            found.oldest_unacked_offset if found.HasField("oldest_unacked_offset") else None
+        ),
+        inactivity_limit_ns=found.inactivity_limit_ns,
+    )
+
+
+def member_info(found: pb.Member) -> MemberInfo:
+    return MemberInfo(
+        found.member,
+        found.peer,
+        found.client_name,
+        found.client_version,
+        found.in_flight,
+        found.credit.messages,
+        found.credit.bytes,
+    )
+
+
+def dead_letter(found: pb.DeadLetter) -> DeadLetter:
+    return DeadLetter(
+        consumer=found.consumer,
+        offset=found.offset,
+        subject=found.subject,
+        message_id=found.message_id,
+        attempts=found.attempts,
+        failures=found.failures,
+        reason=found.reason,
+        dead_at_ns=found.dead_at_ns,
+        copy_offset=found.copy_offset if found.HasField("copy_offset") else None,
+    )
+
+
+def dead_message(delivery: broker_pb2.Delivery, offset: int) -> DeadMessage | None:
+    content = broker_pb2.BatchContent.FromString(delivery.batch.content)
+    index = offset - delivery.base_offset
+    if not 0 <= index < len(content.payloads):
+        return None
+    headers = dict(content.headers[index].entries) if content.headers else {}
+    return DeadMessage(
+        delivery.batch.subject, content.payloads[index], headers, delivery.published_at_ns
+    )
