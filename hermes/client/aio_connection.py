@@ -116,7 +116,11 @@ class AsyncConnection:
         while core.is_full:
             room: asyncio.Future[None] = loop.create_future()
             core.wait_for_room(room)
-            await room
+            try:
+                await room
+            except asyncio.CancelledError:
+                core.offer_room()
+                raise
         answer: asyncio.Future[PublishAck] = loop.create_future()
         core.submit(batch, size_bytes, answer, self._clock.monotonic_ns())
         return await answer

@@ -113,7 +113,13 @@ class SyncConnection:
             room: concurrent.futures.Future[None] = concurrent.futures.Future()
             with stream.lock:
                 core.wait_for_room(room)
-            self.wait(room, stream.tick, deadline_ns)
+            try:
+                self.wait(room, stream.tick, deadline_ns)
+            except BaseException:
+                room.cancel()
+                with stream.lock:
+                    core.offer_room()
+                raise
         answer: concurrent.futures.Future[PublishAck] = concurrent.futures.Future()
         with stream.lock:
             core.submit(batch, size_bytes, answer, now_ns)

@@ -109,6 +109,7 @@ class PublishCore:
         self._queue.append(Pending(batch, size, message_bytes, now_ns, waiter))
         self._queued_bytes += size
         self.wake()
+        self.offer_room()
 
     @property
     def is_full(self) -> bool:
@@ -116,8 +117,16 @@ class PublishCore:
         return self._queued_bytes >= QUEUE_BYTES_MAX
 
     def wait_for_room(self, waiter: Waiter) -> None:
-        """`waiter` gets None once the queue is below its bound again."""
+        """`waiter` gets None once it may submit. If it does not, it must `offer_room`."""
         self._room.append(waiter)
+
+    def offer_room(self) -> None:
+        """Let the next caller submit, if there is room. One at a time: each offers on."""
+        while self._room and not self.is_full:
+            waiter = self._room.popleft()
+            if not waiter.done():
+                resolve(waiter, None)
+                return
 
     def wait_until_settled(self, waiter: Waiter) -> None:
         """`waiter` gets None once nothing is queued or in flight."""
@@ -297,7 +306,6 @@ class PublishCore:
         return deadline
 
     def _tell_waiters(self) -> None:
-        while self._room and not self.is_full:
-            resolve(self._room.popleft(), None)
+        self.offer_room()
         while self._settled and self.unsettled == 0:
             resolve(self._settled.popleft(), None)

@@ -8,6 +8,7 @@ import pytest
 
 from hermes.broker.v1 import broker_pb2 as pb
 from hermes.client.aio import AsyncClient
+from hermes.client.core import publishing
 from hermes.client.core.publishing import PublishAck
 from hermes.errors import (
     ClosedError,
@@ -172,3 +173,21 @@ async def test_drain_moves_to_a_new_stream(broker: FakeBroker, aio_client: Async
     assert (await stream.receive()).sequence == 2
     await stream.send(published(2, 1, 1))
     assert await task == PublishAck(1)
+
+
+async def test_who_is_cancelled_waiting_for_room_passes_it_on(
+    broker: FakeBroker, aio_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "QUEUE_BYTES_MAX", 100)
+    tasks = [asyncio.create_task(aio_client.publish("a", b"x" * 200)) for _ in range(6)]
+    stream = await open_publisher(broker)
+    answered = 0
+    tasks[3].cancel()
+    while answered < 5:
+        request = await stream.receive()
+        await stream.send(published(request.sequence, len(request.batches), answered))
+        answered += len(request.batches)
+    async with asyncio.timeout(5):
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(one, PublishAck) for one in done) == 5
+    assert isinstance(done[3], asyncio.CancelledError)

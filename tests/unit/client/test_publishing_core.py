@@ -262,6 +262,20 @@ def test_a_full_queue_makes_callers_wait_for_room() -> None:
     assert room.done()
 
 
+def test_room_is_offered_to_one_caller_at_a_time_and_passed_on() -> None:
+    core = opened_core(max_message_bytes=QUEUE_BYTES_MAX * 2)
+    submit(core, b"x" * QUEUE_BYTES_MAX)
+    gone, first, second = Future[None](), Future[None](), Future[None]()
+    for room in (gone, first, second):
+        core.wait_for_room(room)
+    gone.cancel()
+    core.next_request()
+    assert first.done()
+    assert not second.done()
+    submit(core)
+    assert second.done()
+
+
 def test_without_a_first_connection_it_gives_up_after_the_connect_timeout() -> None:
     core = make_core()
     waiter = submit(core, now_ns=SECOND)
