@@ -1,0 +1,42 @@
+"""Seeded runs of the engine in a world of faults.
+
+`SIM_SEEDS` and `SIM_STEPS` make more and longer runs, `SIM_FIRST` says where the seeds
+begin, and `SEED=n` repeats one run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tests.support.simulation import World
+
+FIRST = int(os.environ.get("SIM_FIRST", "0"))
+SEEDS = int(os.environ.get("SIM_SEEDS", "40"))
+STEPS = int(os.environ.get("SIM_STEPS", "600"))
+ONE = os.environ.get("SEED")
+
+
+@pytest.mark.parametrize("seed", [int(ONE)] if ONE else range(FIRST, FIRST + SEEDS))
+def test_nothing_is_lost_and_everything_comes_to_rest(seed: int) -> None:
+    world = World(seed)
+    try:
+        world.run(STEPS)
+    except Exception as error:
+        error.add_note(f"repeat: SEED={seed} SIM_STEPS={STEPS} pytest tests/simulation")
+        error.add_note(f"in step {world.steps}, epoch {world.epochs}")
+        raise
+
+
+def test_a_seed_gives_the_same_run_again() -> None:
+    assert _chain(7) == _chain(7)
+    assert _chain(7) != _chain(8)
+
+
+def _chain(seed: int) -> bytes:
+    """The hash over every record of a run."""
+    world = World(seed)
+    world.run(150)
+    last = world.epoch.log.durable_lsn
+    return world.epoch.log.reader().read(last, limit=1, limit_bytes=1)[0].chain
