@@ -119,6 +119,21 @@ def batch(subject: str, *payloads: bytes, ids: Iterable[str] = ()) -> pb.Batch:
     )
 
 
+def request(sequence: int, *batches: pb.Batch, live: bool = False) -> pb.PublishBatchesRequest:
+    return pb.PublishBatchesRequest(sequence=sequence, batches=batches, live=live)
+
+
+def opening(producer_id: bytes = b"", first_sequence: int = 1) -> pb.PublishBatchesRequest:
+    return pb.PublishBatchesRequest(
+        open=pb.PublishOpen(producer_id=producer_id, first_sequence=first_sequence)
+    )
+
+
+async def results_of(peer: Peer, *requests: pb.PublishBatchesRequest) -> list[pb.PublishResult]:
+    call = peer.call(rpc.PUBLISH_BATCHES, each(requests))
+    return [result async for frame in call for result in frame.results]
+
+
 def envelope(subject: str, id: str, payload: bytes = b"x", **fields: Any) -> pb.EventEnvelope:
     return pb.EventEnvelope(id=id, subject=subject.encode(), payload=payload, **fields)
 
@@ -177,3 +192,44 @@ async def peer_of(server: Server) -> AsyncIterator[Peer]:
 async def server_and_peer(config: ServerConfig) -> AsyncIterator[tuple[Server, Peer]]:
     async with serving(config) as server, peer_of(server) as peer:
         yield server, peer
+
+
+async def subscribed(peer: Peer, subject: bytes, *groups: str) -> Any:
+    """A live subscription that is registered."""
+    call = peer.call(rpc.SUBSCRIBE, pb.SubscribeRequest(subject=subject, queue_groups=groups))
+    await asyncio.wait_for(call.initial_metadata(), 10)
+    return call
+
+
+class Durable:
+    """A SubscribeDurable stream."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.call = peer.call(rpc.SUBSCRIBE_DURABLE)
+
+    async def open(self, name: str, subject: str, **fields: Any) -> Durable:
+        request = pb.DurableSubscribeRequest(subject=subject.encode(), consumer_name=name, **fields)
+        await self.call.write(pb.DurableClientMessage(subscribe=request))
+        await asyncio.wait_for(self.call.initial_metadata(), 10)
+        return self
+
+    async def next(self) -> tuple[str, int]:
+        """(id, attempt) of the next message."""
+        message = await next_of(self.call)
+        if message.WhichOneof("msg") == "envelope":
+            return message.envelope.id, 1
+        assert message.redelivery.attempt > 1
+        return message.redelivery.envelope.id, message.redelivery.attempt
+
+    async def ack(self, message_id: str) -> None:
+        await self.call.write(pb.DurableClientMessage(ack=pb.Ack(message_id=message_id)))
+
+    async def nack(self, message_id: str, *, requeue: bool) -> None:
+        nack = pb.Nack(message_id=message_id, requeue=requeue)
+        await self.call.write(pb.DurableClientMessage(nack=nack))
+
+    async def nothing_but(self, peer: Peer, subject: str, marker: str) -> None:
+        """Nothing else comes before a message that is published now."""
+        await peer.publish_v1(envelope(subject, marker))
+        assert await self.next() == (marker, 1)
+        await self.ack(marker)
