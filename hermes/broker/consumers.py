@@ -36,9 +36,11 @@ class OpenConsumer(msgspec.Struct, frozen=True, kw_only=True):
     def asked(self) -> dict[str, object]:
         """The policy fields that were said, by name."""
         names = ev.Policy.__struct_fields__
-        said = {name: getattr(self, name) for name in names if name != "filters"}
+        said: dict[str, object] = {n: getattr(self, n) for n in names if n != "filters"}
         said = {name: value for name, value in said.items() if value is not None}
-        return {"filters": self.filters, **said} if self.filters else said
+        if self.filters:  # a set: the order in which they are given makes no difference
+            said["filters"] = tuple(sorted(set(self.filters)))
+        return said
 
 
 def find_consumer(state: State, name: str) -> Consumer:
