@@ -127,7 +127,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = limits.DEDUP_IDS_MAX
 
     retention_secs: Annotated[
-        float, _seconds("HERMES_RETENTION_SECS", "How long settled messages are kept.", 1)
+        float,
+        _seconds(
+            "HERMES_RETENTION_SECS", "Age from which settled payloads may be compacted away.", 1
+        ),
     ] = 7 * DAY_SECS
     audit_retention_secs: Annotated[
         _Retention | None,

@@ -49,7 +49,7 @@ class Consume:
         self._stale: list[broker_pb2.Stale] = []
         self._unconfirmed = 0  # requests whose answers wait for a commit
         self._heartbeat = 0
-        self._done = False  # the client wants nothing more
+        self._done = False  # the client gets nothing more
         self._sent = asyncio.Event()
 
     async def run(self, requests: AsyncIterator[broker_pb2.ConsumeRequest]) -> None:
@@ -219,6 +219,8 @@ class Consume:
         if drain is not None:
             response.drain.CopyFrom(drain)
             some = True
+            # What is leased and not sent goes back, for free, when the member leaves.
+            self._done = True
         if self._confirmed or self._stale:
             response.confirmed.extend(self._confirmed)
             response.stale.extend(self._stale)

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import Message
@@ -211,7 +212,7 @@ def client_of(context: Context) -> Client:
     agent = _text(metadata.get("user-agent"))
     return Client(
         principal="",
-        peer=context.peer(),
+        peer=unquote(context.peer()),
         name=_text(metadata.get(rpc.CLIENT_NAME_KEY)),
         version=_text(metadata.get(rpc.CLIENT_VERSION_KEY)) or agent,
         id=_text(metadata.get(rpc.CLIENT_ID_KEY)),

@@ -135,3 +135,25 @@ async def test_without_a_store_durable_is_refused_and_live_works() -> None:
             error = await error_of(peer.call(method, each([message])))
             assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
             assert "HERMES_STORE_PATH" in str(error.details())
+
+
+async def test_a_publisher_waits_for_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "QUEUE_PUBLISH_BYTES_MAX", 1)
+    async with server_and_peer(config(tmp_path)) as (_, peer):
+        requests = [request(i, batch("a", b"x")) for i in range(1, 51)]
+        results = await results_of(peer, opening(), *requests)
+        assert sum(r.batches for r in results) == 50
+        envelopes = [pb.EventEnvelope(id=f"{i}", subject=b"a") for i in range(50)]
+        assert (await peer.publish_v1(*envelopes)).persisted == 50
+
+
+async def test_a_publisher_that_reads_no_answers_is_not_read_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "ANSWERS_WAITING_MAX", 0)
+    async with server_and_peer(config(tmp_path)) as (_, peer):
+        requests = [request(i, batch("a", b"x"), live=i % 2 == 0) for i in range(1, 51)]
+        results = await results_of(peer, opening(), *requests)
+        assert [r.sequence for r in results] == list(range(1, 51))
