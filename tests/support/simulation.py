@@ -175,6 +175,8 @@ class World:
         for _ in range(CALM_ROUNDS_MAX):
             if self._go_on():
                 continue
+            for name, offset, state in self.model.overlooked(self.epoch.engine.core.now_ns()):
+                require(False, name, "overlooks", offset, "which is", state)
             due_ns = self.epoch.engine.next_alarm_monotonic_ns()
             if due_ns is None:
                 return

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.event_codec import decode
 from hermes.broker.subject import matches
@@ -21,6 +22,7 @@ from hermes.broker.v1 import broker_pb2
 from hermes.log.record import Kind, StoredRecord
 from tests.support.simulation_consumer import (
     DEAD,
+    WAITING,
     ConsumerModel,
     Line,
     Place,
@@ -88,6 +90,7 @@ class Model:
     def _check_credit(self) -> None:
         if self.quiet or self._credit_of is None:
             return
+        alone = limits.RELEASES_BEFORE_ALONE
         for name, member in self._served:
             consumer = self.consumers.get(name)
             if consumer is None or member not in consumer.members:
@@ -96,7 +99,7 @@ class Model:
             held = len(place.holds) + place.overdue
             credit = self._credit_of(member)
             require(held <= max(credit, 1), name, member, "holds", held, "credit", credit)
-            lonely = [o for o in place.holds if consumer.messages[o].releases >= 3]
+            lonely = [o for o in place.holds if consumer.messages[o].releases >= alone]
             require(not lonely or len(place.holds) == 1, lonely, "not alone:", place.holds)
 
     def heard(self, name: str, member: int) -> None:
@@ -225,6 +228,8 @@ class Model:
                 require(not (changed and consumer.members), "filters changed under members")
                 consumer.policy = event.policy
             case ev.ConsumerDeleted():
+                idle = event.cause is ev.DeleteCause.FOR_INACTIVITY
+                require(not (idle and consumer.members), "deleted under its members", name)
                 self.deleted_lsn[consumer.created_lsn] = lsn
                 del self.consumers[name]
             case ev.MemberJoined():
@@ -257,6 +262,20 @@ class Model:
             ):
                 if consumer.wants(self.subjects[offset]):
                     yield consumer, offset, "unseen"
+
+    def overlooked(self, now_ns: int) -> Iterator[tuple[str, int, str]]:
+        """What could be delivered at this moment, while a member has nothing to do."""
+        for consumer, offset, state in self.unsettled():
+            places = consumer.members.values()
+            if not any(not place.holds and not place.overdue for place in places):
+                continue
+            waiting = [m for m in consumer.messages.values() if m.state == WAITING]
+            if state == WAITING:
+                possible = consumer.messages[offset].time_ns <= now_ns
+            else:
+                possible = len(waiting) < limits.WAITING_MAX
+            if possible:
+                yield consumer.name, offset, state
 
     def dead_without_copy(self) -> Iterator[tuple[str, int]]:
         """Dead letters that have no copy and should."""

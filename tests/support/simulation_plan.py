@@ -74,13 +74,14 @@ class Plan:
                 max_attempts=self.max_attempts,
                 backoff_initial_ns=rng.choice((0, SECOND_NS)),
                 backoff_max_ns=30 * SECOND_NS,
-                inactivity_limit_ns=0,
+                inactivity_limit_ns=rng.choice((0, 0, 60 * SECOND_NS)),
             ),
             subscriber_channel_capacity=rng.choice((3, 30, 1_000)),
             redelivery_batch_size=rng.choice((1, 3, 100)),
             snapshot_interval_records=rng.choice((20, 200, 10_000)),
             segment_bytes_max=rng.choice((3_000, 20_000, 1 << 20)),
             dedup_window_ns=rng.choice((5, 1_000_000)) * SECOND_NS,
+            dead_letter_retention_ns=rng.choice((None, None, 60 * SECOND_NS)),
         )
         small = rng.random() < 0.6
         window = rng.choice((2, 3, 8))
@@ -90,6 +91,7 @@ class Plan:
                 (delivery, "READ_AHEAD_BATCHES", max(1, window // 2)),
                 (dispatch, "ASSIGNMENTS_MAX", rng.choice((1, 2, 256))),
                 (limits, "WAITING_MAX", rng.choice((10, 1_000))),
+                (limits, "RELEASES_BEFORE_ALONE", rng.choice((1, 2, 3))),
             ]
             if small
             else []
