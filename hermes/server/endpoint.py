@@ -105,6 +105,8 @@ def server_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_metadata_size", _METADATA_BYTES_MAX),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        # How long a ping is waited for: a minute by default, whatever the line above says.
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),  # an idle consumer stays
         ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),

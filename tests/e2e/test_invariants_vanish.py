@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 import hermes
 from hermes.broker import events as ev
 from hermes.broker.event_codec import decode
 from hermes.log.reader import open_reader
+from hermes.server import ServerConfig, endpoint, serving
 from tests.support.faults.server import ServerProcess
 from tests.support.faults.workers import WorkerProcess
 
@@ -44,6 +47,27 @@ async def test_a_killed_clients_leases_are_redelivered_at_once(tmp_path: Path) -
         }
         second_ns = [at for at, e in events if isinstance(e, ev.Delivered) and e.attempt == 2]
         assert max(second_ns) - left_ns < SECOND_NS
+
+
+async def test_a_frozen_clients_leases_are_redelivered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by stopping a client: its kernel answers TCP, so only pings tell. Of grpc's
+    # two timeouts for them the one that counts was left at its default, a minute.
+    monkeypatch.setattr(endpoint, "KEEPALIVE_TIME_MS", 1_000)
+    monkeypatch.setattr(endpoint, "KEEPALIVE_TIMEOUT_MS", 500)
+    monkeypatch.setattr(endpoint, "PING_INTERVAL_MIN_MS", 100)
+    config = ServerConfig(
+        listen_addr="127.0.0.1:0", store_path=tmp_path / "s", default_ack_timeout_secs=600
+    )
+    async with serving(config) as server, hermes.AsyncClient(server.address) as client:
+        await client.publish("job", b"hold")
+        async with WorkerProcess(server.address, "c", "job") as worker:
+            await worker.until("hold")
+            async with client.consume("c", "job") as messages:
+                worker.stop()
+                async with asyncio.timeout(20):
+                    assert (await anext(messages)).attempt == 2
 
 
 async def test_a_killed_client_takes_no_healthy_message_along(tmp_path: Path) -> None:

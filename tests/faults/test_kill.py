@@ -66,7 +66,8 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
             async with asyncio.timeout(SETTLE_SECONDS):
                 await asyncio.gather(*publishers)
             await load.quiet()
-            assert not any(worker.done() for worker in workers)
+            for worker in workers:
+                assert not worker.done(), worker.exception()
         finally:
             for task in (*publishers, *workers):
                 task.cancel()

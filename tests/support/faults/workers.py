@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 from typing import Self
@@ -53,6 +54,11 @@ class WorkerProcess:
             pass
         assert self._process is not None
         return await self._process.wait()
+
+    def stop(self) -> None:
+        """SIGSTOP: it is there, and does nothing. Killed at the end as any other."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     async def kill(self) -> None:
         assert self._process is not None
