@@ -20,6 +20,7 @@ from hermes.log.record import Kind
 from tests.contract.records import BIG, Outcomes, publish
 
 CHILD = Path(__file__).with_name("log_child.py")
+FRAME_BYTES = 24 + 8192  # of a WAL: header and page
 
 
 def run_and_kill(folder: Path, repository: Path, *, lines: int, roll_every: int = 10**9) -> int:
@@ -103,6 +104,20 @@ def test_a_copied_store_opens(killed: Path, tmp_path: Path) -> None:
     log.close()
 
 
+def ends_of_commits(wal: bytes) -> list[int]:
+    """Where each committed transaction ends. What a kill cut short lies behind the last.
+
+    The test below once flipped bits in such a tail, which nobody was told of.
+    """
+    salts = wal[16:24]
+    starts = range(32, len(wal) - FRAME_BYTES + 1, FRAME_BYTES)
+    return [
+        start + FRAME_BYTES
+        for start in starts
+        if wal[start + 8 : start + 16] == salts and any(wal[start + 4 : start + 8])
+    ]
+
+
 def test_every_flipped_bit_in_the_wal_is_noticed(killed: Path, tmp_path: Path) -> None:
     """SQLite itself opens such a WAL without a word, and shorter."""
     folder, wal = copy_of(killed, tmp_path)
@@ -110,10 +125,10 @@ def test_every_flipped_bit_in_the_wal_is_noticed(killed: Path, tmp_path: Path) -
     assert head is not None
     whole = wal.read_bytes()
     picker = random.Random(5)
-    frame = 24 + 8192
-    # The header, the first frames, frame headers, and anywhere before the last commits.
-    places = [0, 8, 20, 31, 32, 36, 44, 56, 32 + frame, 32 + frame + 5]
-    places += [picker.randrange(len(whole) - 3 * frame) for _ in range(25)]
+    # The header, the first frames, frame headers, and anywhere up to the last commit but one:
+    # of the very last HEAD may not know yet.
+    places = [0, 8, 20, 31, 32, 36, 44, 56, 32 + FRAME_BYTES, 32 + FRAME_BYTES + 5]
+    places += [picker.randrange(ends_of_commits(whole)[-2]) for _ in range(25)]
     for place in places:
         damaged = bytearray(whole)
         damaged[place] ^= 1 << picker.randrange(8)
