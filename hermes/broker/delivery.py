@@ -9,6 +9,7 @@ commit. A consumer in which nothing changed costs nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from heapq import heappop, heappush
@@ -24,7 +25,7 @@ from hermes.broker.feed import Feed
 from hermes.broker.journal import Journal
 from hermes.broker.ports import Fetch, FetchAhead, Fetched, FetchRanges, Host, MemberPort
 from hermes.broker.ranges import Range
-from hermes.broker.redelivery import decide_expiry, due_leases, hulls
+from hermes.broker.redelivery import Piece, decide_expiry, decide_postpone, due_leases, hulls
 from hermes.broker.ring import Ring
 from hermes.broker.router import Route
 from hermes.broker.subject import matcher
@@ -45,6 +46,8 @@ class Seat(msgspec.Struct):
     credit_bytes: int
     served: int = 0
     overdue: int = 0  # expired at this member, which has sent nothing since
+    # When what waits for its commit was delivered (engine time), oldest first.
+    unsent: deque[int] = msgspec.field(default_factory=deque)
 
 
 class Deliveries:
@@ -169,12 +172,19 @@ class Deliveries:
                         mean_bytes=-(-total_bytes // messages),
                     )
                 )
-            self._journal.after_commit(partial(seat.port.deliver, run))
+            seat.unsent.append(now_ns)
+            self._journal.after_commit(partial(_send, seat, run))
 
     # --------------------------------------------------- expiry, redelivery
 
     def _expire(self, consumer: Consumer, now_ns: int, at_ns: int) -> None:
         pieces = due_leases(consumer, now_ns, self._batch_size)
+        unsent = [piece for piece in pieces if self._is_unsent(consumer, piece)]
+        if unsent:
+            pieces = [piece for piece in pieces if piece not in unsent]
+            for event in decide_postpone(consumer, unsent, now_ns=now_ns):
+                self._journal.record(event)
+            self.mark(consumer.name)
         for first, last, lease in pieces:
             seat = self.seats.get(lease.member)
             if seat is not None:
@@ -185,6 +195,15 @@ class Deliveries:
                 self.died.append((consumer, event.ranges))
         if pieces:
             self.mark(consumer.name)  # there may be more than one round of them
+
+    def _is_unsent(self, consumer: Consumer, piece: Piece) -> bool:
+        """Whether a due lease may still wait for its commit: nobody has had it yet."""
+        seat = self.seats.get(piece[2].member)
+        return (
+            seat is not None
+            and bool(seat.unsent)
+            and piece[2].deadline_ns >= seat.unsent[0] + consumer.policy.ack_timeout_ns
+        )
 
     def _surface_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> None:
         if feed.awaited or len(feed.redeliveries) >= self._batch_size:
@@ -313,6 +332,12 @@ class Deliveries:
     def behind(self) -> int:
         """Consumers with members that are not tailing: they read from ring or disk."""
         return sum(not feed.tailing for feed in self._feeds.values())
+
+
+def _send(seat: Seat, run: list[Assignment]) -> None:
+    """At the commit: what was delivered goes out."""
+    seat.unsent.popleft()
+    seat.port.deliver(run)
 
 
 def _runs(assignments: list[Assignment]) -> Iterable[list[Assignment]]:

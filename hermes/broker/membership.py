@@ -156,7 +156,7 @@ class Membership:
                 consumer,
                 seat.member,
                 session=seat.session,
-                lost=lost,
+                lost=lost and not seat.unsent,  # it cannot fail on what it never had
                 cause=cause,
                 reason=reason,
                 now_ns=now_ns,

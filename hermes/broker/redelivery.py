@@ -136,6 +136,26 @@ def decide_expiry(
     return result
 
 
+def decide_postpone(consumer: Consumer, pieces: Sequence[Piece], *, now_ns: int) -> list[ev.Event]:
+    """Leases that fell due before their commit let them go out: their time begins anew."""
+    groups: defaultdict[tuple[int, int], list[Range]] = defaultdict(list)
+    for first, last, lease in pieces:
+        groups[lease.member, lease.attempt].append((first, last))
+    return [
+        ev.Extended(
+            engine_time_ns=now_ns,
+            consumer=consumer.name,
+            ranges=ranges,
+            session=0,
+            member=member,
+            attempt=attempt,
+            deadline_ns=now_ns + consumer.policy.ack_timeout_ns,
+        )
+        for (member, attempt), found in groups.items()
+        for ranges in hulls(found)
+    ]
+
+
 def decide_release(
     consumer: Consumer,
     pieces: Sequence[Piece],

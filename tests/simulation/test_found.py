@@ -137,3 +137,26 @@ def test_a_consumer_behind_what_was_dropped_catches_up() -> None:
     scene.publish("a")
     scene.rest()
     assert port.got == [(1, 1, 1)]
+
+
+def test_what_waits_for_its_commit_does_not_fail() -> None:
+    # While a slow disk held the commit back, leases expired that no member had seen, and
+    # members that were lost were charged for them: messages died without being sent.
+    scene = Scene(max_attempts=1)
+    port, lost = Port(), Port()
+    scene.join(port, credit=1)
+    leaver = scene.join(lost, credit=1)
+    scene.rest()
+    scene.publish("a", "b")
+    scene.epoch.settle_down()
+    scene.engine.members.leave(leaver, lost=True)
+    for _ in range(3):
+        scene.clock.now_ns += 31 * SECOND_NS
+        scene.epoch.ring_alarm()
+        scene.epoch.settle_down()
+    assert port.got == []
+    scene.rest()
+    consumer = scene.engine.state.consumers["c"]
+    assert (port.got, consumer.dead.count, consumer.leases.count) == ([(0, 0, 1)], 0, 1)
+    scene.after(31)
+    assert consumer.dead.count == 1

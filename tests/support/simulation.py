@@ -93,6 +93,7 @@ class World:
         epoch = Epoch(self.epochs, image, self.plan.settings, self.clock, self.rng)
         epoch.engine.deliveries._ring.bytes_max = self.plan.ring_bytes
         epoch.log.watch = self._watch
+        self.model.line.durable_lsn = lambda: epoch.log.durable_lsn
         self.epoch = epoch
         epoch.start()
         epoch.settle_down()

@@ -6,6 +6,7 @@ was allowed for the message it names. What is not allowed raises `Violation`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hermes.broker import events as ev
@@ -32,6 +33,7 @@ class Line:
     tokens: list[str] = field(default_factory=list)
     lsns: list[int] = field(default_factory=list)
     oldest_offset: int = 0  # what lies below was dropped with its segment
+    durable_lsn: Callable[[], int] | None = None
 
 
 @dataclass
@@ -151,6 +153,10 @@ class ConsumerModel:
             require(event.due_ns <= event.engine_time_ns, "a release is due at once")
             message.releases += 1
             return
+        if self.line.durable_lsn is not None:
+            lsn = self.delivered_lsn[event.member, offset, event.attempt]
+            sent = lsn <= self.line.durable_lsn()
+            require(sent, self.name, offset, "failed before it was sent")
         message.failures += 1
         if self.policy.max_attempts and message.failures >= self.policy.max_attempts:
             self.condemned.add(offset)
