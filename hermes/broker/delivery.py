@@ -245,9 +245,9 @@ class Deliveries:
     def _refill(self, consumer: Consumer, feed: Feed) -> None:
         if feed.tailing or feed.fetching or not feed.low:
             return
-        if feed.scanned_to < self._state.oldest_offset:  # dropped: nothing of it was wanted
-            if feed.fill((), self._state.oldest_offset, self._state.next_offset):
-                return
+        oldest = self._state.oldest_offset  # of what was dropped, nothing was wanted
+        if feed.scanned_to < oldest and feed.fill((), oldest, self._state.next_offset):
+            return
         if not self._ring.holds(feed.scanned_to):
             feed.fetching = FetchAhead(
                 consumer.name,
