@@ -10,6 +10,7 @@ LOCK_DIGEST := $(shell sha256sum requirements.lock | cut -c1-16)
 PROJECT_DIGEST := $(shell sha256sum pyproject.toml | cut -c1-16)
 LOCKED := $(VENV)/.locked-$(LOCK_DIGEST)
 INSTALLED := $(VENV)/.installed-$(LOCK_DIGEST)-$(PROJECT_DIGEST)
+BENCH_LOCKED := $(VENV)/.bench-$(LOCK_DIGEST)-$(shell sha256sum requirements-bench.lock | cut -c1-16)
 
 # Checked and formatted; examples/ as soon as it is there.
 CODE := hermes tools tests $(wildcard examples)
@@ -48,8 +49,13 @@ torture: venv ## run the long fault tests
 interop: venv ## run the Rust client of the original crate against a real server (needs cargo)
 	tests/interop/run
 
-bench: ## measure (not built yet)
-	@echo "make bench: the bench is not built yet in this version" >&2; exit 2
+# The peers' clients come on top of the lock, and never into it.
+$(BENCH_LOCKED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+bench: $(BENCH_LOCKED) ## measure Hermes and the peers that are installed (BENCH=options)
+	$(BIN)/hermes-bench $(BENCH)
 
 lint: venv ## check style, formatting, types and layers
 	$(BIN)/ruff check $(CODE)
@@ -67,6 +73,9 @@ proto: venv ## generate the protobuf code from proto/
 lock: ## pin anew what pyproject.toml asks for (needs uv)
 	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --extra dev --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --extra bench --upgrade -c requirements.lock pyproject.toml \
+		-o requirements-bench.lock
 
 clean: ## remove the virtual environment, caches and builds; never ./hermes-data
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
