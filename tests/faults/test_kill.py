@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults.checker import Trail, check, copies, unsettled
+from tests.support.faults.checker import Trail, check, copies, unread, unsettled
 from tests.support.faults.ledger import Outcome
 from tests.support.faults.load import Load
 from tests.support.faults.server import ServerProcess
@@ -36,13 +36,16 @@ def _tell(text: str) -> None:
 
 
 async def _kills(server: ServerProcess, count: int, rng: random.Random) -> None:
-    """Kill it `count` times: mostly while it serves, sometimes while it starts."""
+    """Kill it `count` times: mostly while it serves, sometimes while it starts or stops."""
     for _ in range(count):
         if rng.random() < 0.15:
             await asyncio.sleep(rng.uniform(0.2, 1.2))
         else:
             await server.ready()
             await asyncio.sleep(rng.uniform(0.02, 0.9))
+            if rng.random() < 0.15:
+                server.terminate()
+                await asyncio.sleep(rng.uniform(0.0, 0.6))
         await server.kill()
         await server.spawn()
     await server.ready()
@@ -59,7 +62,11 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
             asyncio.create_task(load.publish_v1("v1")),
         ]
         workers = [asyncio.create_task(load.work(*worker)) for worker in WORKERS]
-        workers.append(asyncio.create_task(load.work_v1(*OLD_WORKER)))
+        workers += [
+            asyncio.create_task(load.work_v1(*OLD_WORKER)),
+            asyncio.create_task(load.follow("job.>")),
+            asyncio.create_task(load.listen("job.>")),
+        ]
         try:
             await _kills(server, kills, rng)
             load.stopping.set()
@@ -80,11 +87,12 @@ async def _run(store: Path, kills: int, seed: int) -> list[str]:
         f"seed {seed}: {kills} kills, {len(ledger.publications)} published "
         f"({ledger.count(Outcome.OK)} ok, {ledger.count(Outcome.UNKNOWN)} unknown), "
         f"{len(ledger.receipts)} received, {len(ledger.confirmed)} acks confirmed, "
-        f"{len(trail.dead)} dead; log: {dict(trail.kinds)}"
+        f"{len(trail.dead)} dead, {len(ledger.read)} read, {len(ledger.heard)} heard; "
+        f"log: {dict(trail.kinds)}"
     )
     assert ledger.count(Outcome.OK) > 20 * kills, "the load was too small to tell anything"
     assert len(ledger.confirmed) > 20 * kills, "too few acks were confirmed to tell anything"
-    problems = check(trail, ledger) + copies(trail)
+    problems = check(trail, ledger) + copies(trail) + unread(trail, ledger, "job.>")
     for consumer, pattern in {*WORKERS, OLD_WORKER}:
         problems += unsettled(trail, consumer, pattern)
     return problems + [f"the server said {line}" for line in server.complaints()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 from hermes.broker import events as ev
@@ -121,6 +122,7 @@ def check(trail: Trail, ledger: Ledger) -> list[str]:
     problems = [*trail.problems, *ledger.surprises]
     problems += _publications(trail, ledger)
     problems += _order(ledger)
+    problems += _line(trail, ledger)
     for receipt in ledger.receipts:
         if receipt.offset < 0:  # v1 tells none
             if receipt.key not in trail.offsets:
@@ -160,6 +162,30 @@ def _order(ledger: Ledger) -> Iterator[str]:
         if entry.offset < last.get(entry.lane, -1):
             yield f"{entry.key!r} of {entry.lane} at {entry.offset} overtook {last[entry.lane]}"
         last[entry.lane] = entry.offset
+
+
+def _line(trail: Trail, ledger: Ledger) -> Iterator[str]:
+    """A reader that follows gets every message once, in order; a listener none twice."""
+    for (before, _), (after, _) in pairwise(ledger.read):
+        if after <= before:
+            yield f"the reader got offset {after} after {before}"
+    for before, after in pairwise(ledger.heard):
+        if after <= before:
+            yield f"the listener got offset {after} after {before}"
+    for offset, key in ledger.read:
+        if offset not in trail.offsets.get(key, ()):
+            yield f"the reader got {key!r} at {offset}, the log has it elsewhere"
+
+
+def unread(trail: Trail, ledger: Ledger, pattern: str) -> list[str]:
+    """Messages that match and that the following reader did not get."""
+    matches = matcher((pattern,))
+    got = {offset for offset, _ in ledger.read}
+    return [
+        f"offset {offset} was never read"
+        for offset, subject in trail.subjects.items()
+        if matches(subject) and offset not in got
+    ]
 
 
 def unsettled(trail: Trail, consumer: str, pattern: str) -> list[str]:

@@ -46,6 +46,8 @@ class Ledger:
         self.receipts: list[Receipt] = []
         self.confirmed: set[tuple[str, int]] = set()  # (consumer, offset) of ack(wait=True)
         self.blamed: set[tuple[str, int]] = set()  # nacked or rejected by a handler
+        self.read: list[tuple[int, bytes]] = []  # (offset, key) as a following reader got them
+        self.heard: list[int] = []  # offsets as a live subscription got them
         self.surprises: list[str] = []  # what no client should ever be told
         self._next_key = 0
 

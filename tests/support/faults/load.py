@@ -85,7 +85,24 @@ class Load:
     async def publish_v1(self, lane: str) -> None:
         await publish_v1(self.address, self.ledger, lane, self.stopping)
 
-    # ---------------------------------------------------------------- consuming
+    # ---------------------------------------------------------------- receiving
+
+    async def follow(self, pattern: str) -> None:
+        """Read the line from its start, and what comes. Cancel it to end it."""
+        async with (
+            self.client("reader") as client,
+            client.read(pattern, follow=True) as messages,
+        ):
+            async for message in messages:
+                assert message.offset is not None
+                self.ledger.read.append((message.offset, key_of(message.payload)))
+
+    async def listen(self, pattern: str) -> None:
+        """A live subscription. Cancel it to end it."""
+        async with self.client("listener") as client, client.subscribe(pattern) as messages:
+            async for message in messages:
+                assert message.offset is not None
+                self.ledger.heard.append(message.offset)
 
     async def work_v1(self, consumer: str, pattern: str) -> None:
         """A SubscribeDurable member. Cancel it to end it."""

@@ -22,7 +22,12 @@ from tests.support.faults.ledger import Ledger, Outcome, Publication, Receipt, k
 
 EOF: Any = grpc.aio.EOF  # type: ignore[attr-defined]
 _OPTIONS = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500))
-_RETRY = {grpc.StatusCode.UNAVAILABLE}
+
+
+def _is_loss(error: grpc.aio.AioRpcError) -> bool:
+    """The connection broke. A write that finds it broken makes grpc say INTERNAL."""
+    made_here = error.code() is grpc.StatusCode.INTERNAL and "from Core" in str(error.details())
+    return made_here or error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 class _Sent(msgspec.Struct):
@@ -50,7 +55,7 @@ class BatchProducer:
                 try:
                     await self._connect(channel, stopping)
                 except grpc.aio.AioRpcError as error:
-                    if error.code() not in _RETRY:
+                    if not _is_loss(error):
                         self._ledger.surprises.append(f"{self._lane}: {error.code()} {error}")
                     await asyncio.sleep(0.05)
 
@@ -143,8 +148,9 @@ async def publish_v1(address: str, ledger: Ledger, lane: str, stopping: asyncio.
             try:
                 ack = await stub(_envelopes(entries), wait_for_ready=True)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _RETRY:
+                if not _is_loss(error):
                     ledger.surprises.append(f"{lane}: {error.code()} {error.details()}")
+                await asyncio.sleep(0.05)
                 continue
             if not ack.accepted == ack.persisted == len(entries):
                 ledger.surprises.append(f"{lane}: {len(entries)} sent, the ack says {ack}")
@@ -184,7 +190,7 @@ async def work_v1(address: str, ledger: Ledger, consumer: str, pattern: str) -> 
                     ack = pb.Ack(message_id=envelope.id)
                     await call.write(pb.DurableClientMessage(ack=ack))
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _RETRY:
+                if not _is_loss(error):
                     ledger.surprises.append(f"{consumer}: {error.code()} {error.details()}")
                 await asyncio.sleep(0.05)
             except asyncio.InvalidStateError:
