@@ -44,14 +44,16 @@ class Slot(msgspec.Struct):
             return 0
         if alone:
             return 1
-        free = self.credit_messages - self.in_flight
+        credit = self.credit_messages
+        free = credit - self.in_flight
         if mean_bytes:
+            credit = min(credit, self.credit_bytes // mean_bytes)
             free = min(free, (self.credit_bytes - self.in_flight_bytes) // mean_bytes)
         if not self.in_flight:
             return min(count, max(free, 1))
         if free >= count:
             return count
-        return free if free * CUT_PART >= self.credit_messages else 0
+        return free if free > 0 and free * CUT_PART >= credit else 0
 
     @property
     def load(self) -> float:

@@ -97,6 +97,16 @@ def test_credit_in_bytes_bounds_like_credit_in_messages() -> None:
     assert Bench(batch).plan(used_up) == []
 
 
+def test_a_batch_is_cut_when_a_quarter_of_the_credit_in_bytes_is_free() -> None:
+    # Found by it: one long-running message kept all others from a member whose credit in
+    # bytes was smaller than a batch, and whose credit in messages was large.
+    batch = line(0, 4, message_bytes=100)
+    busy = slot(credit=1_000, in_flight=1, credit_bytes=400, in_flight_bytes=100)
+    assert Bench(batch).plan(busy) == [(1, 1, 0, 2)]
+    nearly_full = slot(credit=1_000, in_flight=4, credit_bytes=800, in_flight_bytes=701)
+    assert Bench(batch).plan(nearly_full) == []
+
+
 def test_a_member_that_holds_nothing_gets_one_whatever_its_credit() -> None:
     batch = line(0, 9, message_bytes=1000)
     assert Bench(batch).plan(slot(credit_bytes=10)) == [(1, 1, 0, 0)]
