@@ -45,7 +45,8 @@ class Seat(msgspec.Struct):
     credit_messages: int
     credit_bytes: int
     served: int = 0
-    overdue: int = 0  # expired at this member, which has sent nothing since
+    overdue: int = 0  # messages expired at this member, which has sent nothing since
+    overdue_bytes: int = 0
     # When what waits for its commit was delivered (engine time), oldest first.
     unsent: deque[int] = msgspec.field(default_factory=deque)
 
@@ -147,7 +148,7 @@ class Deliveries:
             seat.credit_messages,
             seat.credit_bytes,
             member.in_flight + seat.overdue,
-            member.in_flight_bytes,
+            member.in_flight_bytes + seat.overdue_bytes,
             member.alone > 0,
             seat.served,
         )
@@ -189,6 +190,7 @@ class Deliveries:
             seat = self.seats.get(lease.member)
             if seat is not None:
                 seat.overdue += last - first + 1
+                seat.overdue_bytes += (last - first + 1) * lease.mean_bytes
         for event in decide_expiry(consumer, pieces, now_ns=now_ns, at_ns=at_ns):
             self._journal.record(event)
             if isinstance(event, ev.DeadLettered):

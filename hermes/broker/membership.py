@@ -130,7 +130,7 @@ class Membership:
 
     def heard(self, seat: Seat) -> None:
         """The member has sent something: what expired at it no longer holds its credit."""
-        seat.overdue = 0
+        seat.overdue = seat.overdue_bytes = 0
         self._deliveries.mark(seat.consumer)
 
     def credit(self, seat: Seat, messages: int, bytes_: int) -> None:

@@ -333,6 +333,20 @@ def test_an_expired_lease_holds_the_credit_until_the_member_speaks() -> None:
     assert worker.port.take() == [(0, 1, 2)]
 
 
+def test_an_expired_lease_holds_the_credit_in_bytes_too() -> None:
+    # Found by it: a member that never read was sent as much again after each timeout.
+    world = World()
+    worker = world.join(credit=1_000, credit_bytes=100)
+    for _ in range(6):
+        world.publish(messages(1, size=48))
+    assert worker.port.take() == [(0, 0, 1), (1, 1, 1)]
+    world.advance(31)
+    assert worker.port.take() == []
+    world.engine.members.heard(worker.seat)
+    world.run()
+    assert worker.port.take() == [(0, 0, 2), (1, 1, 2)]
+
+
 def test_what_expired_at_one_member_goes_to_another() -> None:
     world = World()
     stalled = world.join(credit=4)
