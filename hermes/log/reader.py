@@ -123,6 +123,7 @@ class SqliteReader:
         at = from_offset
         entries = self._source.entries()
         for entry in entries[position_of_offset(entries, from_offset) :]:
+            at = max(at, min(entry.base_offset, before))  # what lies between was lost
             if page.full or at >= before:
                 break
 
