@@ -202,7 +202,9 @@ class Engine:
             self._keep_log_short()
 
     def _keep_log_short(self) -> None:
-        if self._segment_bytes >= self.settings.segment_bytes_max:
+        # A segment begins with a snapshot; where that is large, more than it is to follow.
+        full_bytes = max(self.settings.segment_bytes_max, 2 * self.journal.snapshot_bytes)
+        if self._segment_bytes >= full_bytes:
             self.roll()
         elif self.journal.records_since_snapshot >= self.settings.snapshot_interval_records:
             self.journal.snapshot()

@@ -47,6 +47,7 @@ class Journal:
         self.log = log
         self.wall_ns = 0  # of the current turn; stamped on its records
         self.records_since_snapshot = 0
+        self.snapshot_bytes = 0  # of the last one of this run
         self.uncommitted_bytes = 0
         self.abandoned = False
         self._records: list[Record] = []
@@ -104,19 +105,21 @@ class Journal:
     def snapshot(self) -> None:
         """Append the whole state as one more record. Call between turns."""
         lsn = self.state.next_lsn
-        self.log.append([encode_snapshot(self.state, self.wall_ns)], lsn)
-        self._after_snapshot(lsn)
+        record = encode_snapshot(self.state, self.wall_ns)
+        self.log.append([record], lsn)
+        self._after_snapshot(lsn, record)
 
     def roll(self) -> None:
         """Begin a new segment: SegmentSealed, then the snapshot. Call between turns."""
         expected = self.state.next_lsn
         self.state.fold(None, expected)  # SegmentSealed changes no state
-        lsn = self.log.roll(encode_snapshot(self.state, self.wall_ns), expected)
-        self._after_snapshot(lsn)
+        record = encode_snapshot(self.state, self.wall_ns)
+        self._after_snapshot(self.log.roll(record, expected), record)
 
-    def _after_snapshot(self, lsn: int) -> None:
+    def _after_snapshot(self, lsn: int, record: Record) -> None:
         self.state.fold(None, lsn)
         self.records_since_snapshot = 0
+        self.snapshot_bytes = len(record.body)
         group = Group()
         group.last_lsn = lsn
         self._pending.append(group)
