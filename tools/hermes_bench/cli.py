@@ -21,6 +21,8 @@ from hermes_bench.workloads import WORKLOADS, select
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+# The tables in a file or a pipe, where there is no terminal to ask.
+_FILE_COLUMNS = 160
 _SHORT_ROUNDS = 1
 _FULL_ROUNDS = 5
 
@@ -69,6 +71,8 @@ def bench(
         kafka=kafka,
     )
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=_FILE_COLUMNS)
     with console.status("") as status:
         report = run(plan, status.update)
     print_report(report, console)

@@ -12,8 +12,10 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 from typing import Final, TypeVar
 
 import msgspec
@@ -49,12 +51,17 @@ def run(plan: Plan, tell: Tell) -> Report:
     wanted = {name for workload in plan.workloads for name in workload.contenders}
     chosen = [every[n] for n in every if n in wanted and (not plan.only or n in plan.only)]
     present, versions, missing = _roll_call(chosen, plan.folder)
-    tell("the floor of the machine")
-    rates = _in_folder(plan.folder, floor.measure)
-    samples = _rounds(plan, present, missing, tell)
+    where = machine()  # the load before we add ours
+    floors: list[dict[str, float]] = []
+    samples: list[Sample] = []
+    for number in range(1, plan.rounds + 1):
+        tell(f"round {number} of {plan.rounds}: the floor of the machine")
+        floors.append(_in_folder(plan.folder, floor.measure))
+        samples += _round(plan, number, present, missing, tell)
+    rates = {name: median([each[name] for each in floors]) for name in floors[0]}
     lines = summarize(plan.workloads, samples)
     return Report(
-        machine=machine(),
+        machine=where,
         versions=versions,
         missing=missing,
         floor=rates,
@@ -96,38 +103,33 @@ def _try(contender: Contender, folder: Path) -> str:
     return title
 
 
-def _rounds(
-    plan: Plan, present: dict[str, Contender], missing: dict[str, str], tell: Tell
+def _round(
+    plan: Plan, number: int, present: dict[str, Contender], missing: dict[str, str], tell: Tell
 ) -> list[Sample]:
     samples: list[Sample] = []
-    for number in range(1, plan.rounds + 1):
-        peaks: dict[tuple[str, str], float] = {}
-        for workload in plan.workloads:
-            for name in workload.contenders:
-                if name not in present:
-                    continue
-                tell(f"round {number} of {plan.rounds}: {workload.title}: {present[name].title}")
-                peak = peaks.get((workload.peak_of, name), 0.0)
-
-                def measure(
-                    below: Path,
-                    workload: Workload = workload,
-                    name: str = name,
-                    peak: float = peak,
-                ) -> Sample:
-                    setting = Setting(workload, present[name], below, plan.full, peak)
-                    return sample(setting, number)  # noqa: B023 -- called at once
-
-                try:
-                    found = _in_folder(plan.folder, measure)
-                except UnavailableError as error:
-                    missing[f"{present[name].title}, {workload.title}"] = str(error)
-                    continue
-                if found.error:
-                    tell(f"FAILED: {found.error}")
-                peaks[workload.name, name] = found.value
-                samples.append(found)
+    figures: dict[tuple[str, str], float] = {}
+    for workload in plan.workloads:
+        for name in workload.contenders:
+            if name not in present:
+                continue
+            contender = present[name]
+            tell(f"round {number} of {plan.rounds}: {workload.title}: {contender.title}")
+            peak = figures.get((workload.peak_of, name), 0.0)
+            setting = Setting(workload, contender, plan.folder, plan.full, peak)
+            try:
+                found = _in_folder(plan.folder, partial(_sample_below, setting, number))
+            except UnavailableError as error:
+                missing[f"{contender.title}, {workload.title}"] = str(error)
+                continue
+            if found.error:
+                tell(f"FAILED: {found.error}")
+            figures[workload.name, name] = found.value
+            samples.append(found)
     return samples
+
+
+def _sample_below(setting: Setting, number: int, folder: Path) -> Sample:
+    return sample(msgspec.structs.replace(setting, folder=folder), number)
 
 
 def _in_folder(folder: Path, work: Callable[[Path], ResultT]) -> ResultT:
@@ -152,7 +154,7 @@ def machine() -> dict[str, str]:
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "load": " ".join(f"{part:.1f}" for part in os.getloadavg()),
+        "load before": " ".join(f"{part:.1f}" for part in os.getloadavg()),
         "libraries": ", ".join(libraries),
     }
 
