@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from broker_process import BrokerProcess
 
-from examples.broker_process import BrokerProcess
 from hermes import Client
 from tests.e2e.cli_running import Cli, started
 

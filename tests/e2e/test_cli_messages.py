@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from broker_process import BrokerProcess
 
-from examples.broker_process import BrokerProcess
 from tests.e2e.cli_running import Cli, started
 
 

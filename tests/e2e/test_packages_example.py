@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from examples.apt_index import SAMPLE, parse_stanza, read_packages
+from apt_index import SAMPLE, parse_stanza, read_packages
 
 
 def test_every_package_is_settled_though_the_broker_is_killed_twice(
