@@ -37,7 +37,7 @@ class _Sent(msgspec.Struct):
 
 
 class BatchProducer:
-    """One producer id over as many streams as it takes; batches of 1..40 messages."""
+    """One producer id over as many streams as it takes; batches of 1..400 messages."""
 
     def __init__(self, address: str, ledger: Ledger, lane: str, seed: int) -> None:
         self._address = address
@@ -103,7 +103,7 @@ class BatchProducer:
         subject = f"job.{self._random.choice('abc')}.batch"
         entries = [
             self._ledger.publication(self._lane, subject)
-            for _ in range(self._random.choice((1, 2, 40)))
+            for _ in range(self._random.choices((1, 2, 40, 400), (5, 5, 5, 1))[0])
         ]
         content = pb.BatchContent(payloads=[entry.key for entry in entries])
         batch = pb.Batch(
