@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from hermes_bench.port import UnavailableError
 from hermes_bench.report import Line, Report
+from hermes_bench.stats import number
 from hermes_bench.workloads import WORKLOADS
 
 _COLUMNS: Final = 2
@@ -15,7 +16,10 @@ _PEER: Final = "#b0b0b0"
 
 
 def write_chart(report: Report, path: Path) -> None:
-    """One panel per workload, a bar per contender with its spread. Raises `UnavailableError`."""
+    """One panel per workload that several ran: a bar per contender, with its spread.
+
+    Raises `UnavailableError`.
+    """
     try:
         import matplotlib as mpl
 
@@ -27,7 +31,8 @@ def write_chart(report: Report, path: Path) -> None:
         (workload.title, [line for line in report.lines if line.workload == workload.name])
         for workload in WORKLOADS
     ]
-    panels = [(title, lines) for title, lines in groups if any(not x.error for x in lines)]
+    # One bar alone compares nothing.
+    panels = [(title, lines) for title, lines in groups if sum(not x.error for x in lines) > 1]
     rows = max(1, -(-len(panels) // _COLUMNS))
     figure, axes = plt.subplots(
         rows, _COLUMNS, figsize=(12, 2.2 * rows), squeeze=False, layout="constrained"
@@ -48,7 +53,7 @@ def _panel(axis: Any, title: str, lines: list[Line]) -> None:
     colours = [_HERMES if name.startswith("hermes") else _PEER for name in names]
     errors = [line.median * line.spread for line in lines]
     bars = axis.barh(names, values, xerr=errors, color=colours, ecolor="#606060")
-    axis.bar_label(bars, labels=[f"{value:,.4g}" for value in values], padding=4, fontsize=8)
+    axis.bar_label(bars, labels=[number(value) for value in values], padding=4, fontsize=8)
     axis.invert_yaxis()
     axis.margins(x=0.2)
     axis.set_title(f"{title} ({lines[0].unit})", fontsize=9, loc="left")

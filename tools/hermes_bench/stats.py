@@ -29,3 +29,8 @@ def spread(values: Sequence[float]) -> float:
     """Half the range of the values as a part of their median: 0.1 reads "±10 %"."""
     middle = median(values)
     return (max(values) - min(values)) / (2 * middle) if middle else 0.0
+
+
+def number(value: float) -> str:
+    """Three digits or more, with separators where they help."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hermes_bench.report import Answer, Line, Report, ratio
+from hermes_bench.stats import number
 from hermes_bench.workloads import NOT_BUILT, WORKLOADS
 
 _TITLES = {workload.name: workload.title for workload in WORKLOADS}
@@ -15,6 +16,8 @@ _STYLES = {Answer.MET: "green", Answer.MISSED: "red", Answer.UNKNOWN: "yellow"}
 def print_report(report: Report, console: Console) -> None:
     """Machine, floor, figures, targets, and what is missing."""
     console.print(", ".join(f"{key}: {text}" for key, text in report.machine.items()), style="dim")
+    for name, version in report.versions.items():
+        console.print(f"{name}: {version}", style="dim")
     console.print(_floor(report))
     if report.lines:
         console.print(_figures(report))
@@ -23,11 +26,6 @@ def print_report(report: Report, console: Console) -> None:
         console.print(f"not measured: {name}: {why}", style="yellow")
     for name, why in NOT_BUILT.items():
         console.print(f"not measured: {name}: {why}", style="yellow")
-
-
-def number(value: float) -> str:
-    """Three digits or more, with separators where they help."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _floor(report: Report) -> Table:
@@ -50,14 +48,13 @@ def _figures(report: Report) -> Table:
             table.add_section()
         workload = line.workload
         title = f"{_TITLES.get(workload, workload)}, {line.unit}" if is_new else ""
-        contender = report.versions.get(line.contender, line.contender)
         if line.error:
-            table.add_row(title, contender, "–", "", "", f"[red]{line.error}[/red]")
+            table.add_row(title, line.contender, "–", "", "", f"[red]{line.error}[/red]")
             continue
         times = ratio(line, report.lines)
         table.add_row(
             title,
-            contender,
+            line.contender,
             number(line.median),
             f"±{line.spread:.0%}",
             f"{times:.1f} ×" if times else "",

@@ -98,7 +98,7 @@ def test_the_table_names_what_is_missing_and_what_failed() -> None:
     target = workload(Target("hermes-raw", Against.PEER, 20, ("nats",)))
     report = Report(
         machine={"cpu": "2 × abacus"},
-        versions={"nats": "NATS JetStream"},
+        versions={"nats": "NATS JetStream, push (v2)"},
         missing={"Kafka": "no address given"},
         floor={"fdatasync": 3900.0},
         lines=lines,
@@ -110,6 +110,7 @@ def test_the_table_names_what_is_missing_and_what_failed() -> None:
     text = output.getvalue()
     for part in (
         "2 × abacus",
+        "nats: NATS JetStream, push (v2)",
         "3,900",
         "unacked 3",
         "no address given",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hermes_bench import payloads
-from hermes_bench.stats import latencies_ms, percentile, spread
+from hermes_bench.stats import latencies_ms, number, percentile, spread
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,9 @@ def test_a_payload_too_small_for_its_number_is_refused() -> None:
     assert len(payloads.ring(8)[0]) == 8
     with pytest.raises(ValueError, match="at least 8 bytes"):
         payloads.ring(7)
+
+
+def test_numbers_for_people() -> None:
+    assert [number(value) for value in (1234567.8, 100, 99.94, 0.01234)] == [
+        *("1,234,568", "100", "99.9", "0.0123")
+    ]
