@@ -340,4 +340,4 @@ class BrokerAgainstDict(RuleBasedStateMachine):
 
 TestBrokerAgainstDict = BrokerAgainstDict.TestCase
 if not os.environ.get("HYPOTHESIS_PROFILE"):
-    TestBrokerAgainstDict.settings = settings(max_examples=60, stateful_step_count=50)
+    TestBrokerAgainstDict.settings = settings(max_examples=150, stateful_step_count=50)
