@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from hermes.broker.retention import Action, SegmentPlan, plan_gc
+from hermes.broker.retention import Action, plan_gc
 from hermes.broker.subject import matcher
 from hermes.clock import Clock
 from hermes.log.port import LogReader, SegmentInfo
@@ -84,35 +84,48 @@ class Upkeep:
     async def _drop_what_may_go(self) -> None:
         if self._config.audit_retention_secs is None:
             return
-        while True:
-            positions = await self._positions()
-            plans = plan_gc(
-                await self._segments(),
-                self._host.engine.state,
-                positions,
-                at_ns=self._clock.wall_ns(),
-                audit_retention_ns=int(self._config.audit_retention_secs * NS_PER_SEC),
-            )
-            if not plans or plans[0].action is not Action.DROP:
-                return
-            await self._drop(plans[0])
+        while await self._drop_oldest():
+            pass
 
-    async def _drop(self, plan: SegmentPlan) -> None:
-        segment = plan.segment
-        last_lsn = segment.last_lsn
+    async def _drop_oldest(self) -> bool:
+        """Drop the oldest segment if it may go; whether to look at the next one."""
+        assert self._config.audit_retention_secs is not None
+        interests = self._interests()
+        positions = await self._positions()
+        segments = await self._segments()
+        last_lsn = segments[0].last_lsn
 
         def chain_of(reader: LogReader) -> bytes:
             return reader.read(last_lsn, limit=1, limit_bytes=1, payloads=False)[0].chain
 
-        self._host.engine.drop_segment(segment, await self._host.read(chain_of))
+        chain = await self._host.read(chain_of)
+        # From here to the event nothing is awaited: nobody can come to need the segment.
+        if self._interests() != interests:
+            return True  # somebody else wants messages now: look again
+        plan = plan_gc(
+            segments[:1],
+            self._host.engine.state,
+            positions,
+            at_ns=self._clock.wall_ns(),
+            audit_retention_ns=int(self._config.audit_retention_secs * NS_PER_SEC),
+        )[0]
+        if plan.action is not Action.DROP:
+            return False
+        self._host.engine.drop_segment(plan.segment, chain)
         await self._host.committed()
         _log.info(
             "segment dropped",
-            first_lsn=segment.first_lsn,
-            last_lsn=segment.last_lsn,
-            bytes=segment.bytes,
+            first_lsn=plan.segment.first_lsn,
+            last_lsn=plan.segment.last_lsn,
+            bytes=plan.segment.bytes,
             reason=plan.reason,
         )
+        return True
+
+    def _interests(self) -> dict[str, tuple[int, tuple[str, ...]]]:
+        """Which consumers there are, and what each wants."""
+        consumers = self._host.engine.state.consumers.values()
+        return {c.name: (c.created_lsn, c.policy.filters) for c in consumers}
 
     async def _positions(self) -> Mapping[str, int]:
         """Per consumer, the first matching message it has not considered."""
