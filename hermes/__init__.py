@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from hermes.client.aio import AsyncClient
-    from hermes.client.core.publishing import PublishAck
+    from hermes.client.core.outgoing import PublishAck
     from hermes.client.message import Message
     from hermes.client.sync import Client
     from hermes.client.typed import event
@@ -85,7 +85,7 @@ _MODULES: Final = {
     "AsyncClient": "hermes.client.aio",
     "Client": "hermes.client.sync",
     "Message": "hermes.client.message",
-    "PublishAck": "hermes.client.core.publishing",
+    "PublishAck": "hermes.client.core.outgoing",
     "event": "hermes.client.typed",
 }
 

@@ -16,7 +16,7 @@ from hermes.client.aio_connection import AsyncConnection
 from hermes.client.aio_messages import OnDecodeError
 from hermes.client.aio_receivers import AsyncConsumer, AsyncReading, AsyncSubscription
 from hermes.client.core.consuming import ConsumeCore
-from hermes.client.core.publishing import PublishAck
+from hermes.client.core.outgoing import PublishAck
 from hermes.client.core.reading import ReadCore
 from hermes.client.message import Message
 from hermes.client.options import (
@@ -132,12 +132,12 @@ class AsyncClient:
         after `timeout`, and what the broker refuses it for.
         """
         connection = self._connection.check()
-        batch, size_bytes = outgoing(subject, payload, headers, id)
+        message = outgoing(subject, payload, headers, id)
         if timeout is None:
-            return await connection.publish(batch, size_bytes, live=not durable)
+            return await connection.publish(message, live=not durable)
         try:
             async with asyncio.timeout(to_ns(timeout, "timeout") / 1e9):
-                return await connection.publish(batch, size_bytes, live=not durable)
+                return await connection.publish(message, live=not durable)
         except TimeoutError:
             raise OperationTimeoutError(
                 f"no answer to a publish within {timeout} s",

@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 
 import grpc
 
-from hermes.broker.v1 import broker_pb2 as pb
 from hermes.client.aio_stream import AioStream
-from hermes.client.core.publishing import PublishAck, PublishCore
+from hermes.client.core.outgoing import PublishAck
+from hermes.client.core.publishing import PublishCore
 from hermes.client.core.stream import StreamCore
 from hermes.client.core.subscribing import SubscribeCore
 from hermes.client.fork import (
@@ -23,7 +23,7 @@ from hermes.client.fork import (
     check_asyncio_allowed,
     note_grpc_used,
 )
-from hermes.client.options import CHANNEL_OPTIONS, ClientOptions, producer_id
+from hermes.client.options import CHANNEL_OPTIONS, ClientOptions, Outgoing, producer_id
 from hermes.clock import SystemClock
 from hermes.errors import ClosedError, HermesError, PreconditionError
 from hermes.rpc import PUBLISH_BATCHES, SUBSCRIBE_BATCHES, Method
@@ -43,7 +43,7 @@ class AsyncConnection:
         self.options = options
         self.guard = ForkGuard()
         self.receivers: set[Receiver] = set()
-        self._clock = SystemClock()
+        self.clock = SystemClock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: grpc.aio.Channel | None = None
         self._publishers: dict[bool, tuple[PublishCore, AioStream]] = {}
@@ -107,23 +107,26 @@ class AsyncConnection:
 
     def stream(self, method: Method[Any, Any], core: StreamCore[Any, Any]) -> AioStream:
         """Open a stream for a core and keep it open."""
-        return AioStream(self.channel(), method, core, self.options.metadata, self._clock)
+        return AioStream(self.channel(), method, core, self.options.metadata, self.clock)
 
-    async def publish(self, batch: pb.Batch, size_bytes: int, *, live: bool) -> PublishAck:
-        """Hand a batch of one message to its stream and wait for the answer."""
-        core = self._publisher(live=live)
-        loop = asyncio.get_running_loop()
+    async def publish(self, message: Outgoing, *, live: bool) -> PublishAck:
+        """Hand a message to its stream and wait for the answer."""
+        core = self.publishing(live=live)
         while core.is_full:
-            room: asyncio.Future[None] = loop.create_future()
-            core.wait_for_room(room)
-            try:
-                await room
-            except asyncio.CancelledError:
-                core.offer_room()
-                raise
-        answer: asyncio.Future[PublishAck] = loop.create_future()
-        core.submit(batch, size_bytes, answer, self._clock.monotonic_ns())
+            await self.room(core)
+        answer: asyncio.Future[PublishAck] = asyncio.get_running_loop().create_future()
+        core.submit(*message, now_ns=self.clock.monotonic_ns(), waiter=answer)
         return await answer
+
+    async def room(self, core: PublishCore) -> None:
+        """Wait until something more may be submitted."""
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        core.wait_for_room(room)
+        try:
+            await room
+        except asyncio.CancelledError:
+            core.offer_room()
+            raise
 
     def subscribing(self) -> SubscribeCore:
         """The core of the stream that holds every live subscription."""
@@ -140,7 +143,8 @@ class AsyncConnection:
         except TimeoutError:
             raise self.options.unreachable(core.last_error) from None
 
-    def _publisher(self, *, live: bool) -> PublishCore:
+    def publishing(self, *, live: bool) -> PublishCore:
+        """The core of the stream for durable or live publishes."""
         self.check()
         known = self._publishers.get(live)
         if known is not None and known[1].is_running:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.deliveries import batch_of_one
 from hermes.client.typed import encode_event, event_subject_filters, is_event
 from hermes.errors import ConnectionLostError, HermesError, InvalidArgumentError
 from hermes.limits import (
@@ -187,13 +186,22 @@ def producer_id() -> bytes:
     return secrets.token_bytes(16)
 
 
+class Outgoing(NamedTuple):
+    """A message as it goes out. Subject and id can be encoded."""
+
+    subject: str
+    payload: bytes
+    headers: pb.Headers | None
+    message_id: str | None
+
+
 def outgoing(
     subject: object,
     payload: Payload | None,
     headers: Mapping[str, str] | None,
     message_id: str | None,
-) -> tuple[pb.Batch, int]:
-    """The batch for publish(subject, payload) or publish(event), and its payload's size.
+) -> Outgoing:
+    """The message for publish(subject, payload) or publish(event).
 
     Text becomes UTF-8. Headers given beside an event are added to its own.
     """
@@ -214,6 +222,10 @@ def outgoing(
             )
         payload = bytes(payload)
     try:
-        return batch_of_one(subject, payload, headers, message_id), len(payload)
+        entries = pb.Headers(entries=dict(headers)) if headers else None
+        subject.encode()
+        if message_id is not None:
+            _ = str.encode(message_id)
+        return Outgoing(subject, payload, entries, message_id)
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"subject, headers and id must be text: {error}") from error

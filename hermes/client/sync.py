@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from hermes import __version__
 from hermes.client.core.consuming import ConsumeCore
-from hermes.client.core.publishing import PublishAck
+from hermes.client.core.outgoing import PublishAck
 from hermes.client.core.reading import ReadCore
 from hermes.client.message import Message
 from hermes.client.options import (
@@ -131,12 +131,10 @@ class Client:
         message may be lost or a durable one could not be sent, `OperationTimeoutError`
         after `timeout`, and what the broker refuses it for.
         """
-        batch, size_bytes = outgoing(subject, payload, headers, id)
+        message = outgoing(subject, payload, headers, id)
         timeout_ns = None if timeout is None else to_ns(timeout, "timeout")
         try:
-            return self._connection.publish(
-                batch, size_bytes, live=not durable, timeout_ns=timeout_ns
-            )
+            return self._connection.publish(message, live=not durable, timeout_ns=timeout_ns)
         except OperationTimeoutError:
             raise OperationTimeoutError(
                 f"no answer to a publish within {timeout} s",

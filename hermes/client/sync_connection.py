@@ -12,12 +12,12 @@ from typing import Any, Protocol, Self, TypeVar
 
 import grpc
 
-from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.publishing import PublishAck, PublishCore
+from hermes.client.core.outgoing import PublishAck
+from hermes.client.core.publishing import PublishCore
 from hermes.client.core.stream import StreamCore
 from hermes.client.core.subscribing import SubscribeCore
 from hermes.client.fork import ForkGuard, note_grpc_used
-from hermes.client.options import CHANNEL_OPTIONS, ClientOptions, producer_id
+from hermes.client.options import CHANNEL_OPTIONS, ClientOptions, Outgoing, producer_id
 from hermes.client.sync_stream import WAIT_SLICE_S, SyncStream
 from hermes.clock import SystemClock
 from hermes.errors import ClosedError, HermesError, OperationTimeoutError
@@ -102,31 +102,33 @@ class SyncConnection:
         """Open a stream for a core and keep it open."""
         return SyncStream(self.channel(), method, core, self.options.metadata, self.clock, lock)
 
-    def publish(
-        self, batch: pb.Batch, size_bytes: int, *, live: bool, timeout_ns: int | None
-    ) -> PublishAck:
-        """Hand a batch of one message to its stream and wait for the answer."""
-        core, stream = self._publisher(live=live)
+    def publish(self, message: Outgoing, *, live: bool, timeout_ns: int | None) -> PublishAck:
+        """Hand a message to its stream and wait for the answer."""
+        core, stream = self.publishing(live=live)
         now_ns = self.clock.monotonic_ns()
         deadline_ns = None if timeout_ns is None else now_ns + timeout_ns
         while core.is_full:
-            room: concurrent.futures.Future[None] = concurrent.futures.Future()
-            with stream.lock:
-                core.wait_for_room(room)
-            try:
-                self.wait(room, stream.tick, deadline_ns)
-            except BaseException:
-                room.cancel()
-                with stream.lock:
-                    core.offer_room()
-                raise
+            self.room(core, stream, deadline_ns)
         answer: concurrent.futures.Future[PublishAck] = concurrent.futures.Future()
         with stream.lock:
-            core.submit(batch, size_bytes, answer, now_ns)
+            core.submit(*message, now_ns=now_ns, waiter=answer)
         try:
             return self.wait(answer, stream.tick, deadline_ns)
         finally:
             answer.cancel()
+
+    def room(self, core: PublishCore, stream: SyncStream, deadline_ns: int | None = None) -> None:
+        """Wait until something more may be submitted."""
+        room: concurrent.futures.Future[None] = concurrent.futures.Future()
+        with stream.lock:
+            core.wait_for_room(room)
+        try:
+            self.wait(room, stream.tick, deadline_ns)
+        except BaseException:
+            room.cancel()
+            with stream.lock:
+                core.offer_room()
+            raise
 
     def subscribing(self) -> tuple[SubscribeCore, SyncStream]:
         """The core of the stream that holds every live subscription."""
@@ -169,7 +171,8 @@ class SyncConnection:
                     raise OperationTimeoutError("no answer in time") from None
                 tick()
 
-    def _publisher(self, *, live: bool) -> tuple[PublishCore, SyncStream]:
+    def publishing(self, *, live: bool) -> tuple[PublishCore, SyncStream]:
+        """The stream for durable or live publishes, and its core."""
         self.check()
         with self._lock:
             known = self._publishers.get(live)

@@ -1,15 +1,18 @@
-"""[P] Publishing over one PublishBatches stream: numbering, merging, matching, resending.
+"""[P] Publishing over one PublishBatches stream: numbering, matching, resending.
 
-Each submitted batch waits in `_queue`, gets its sequence when it is put into a frame,
-and stays in `_in_flight` until its result arrives. Results come in order, so what is
-unsettled is always the tail of what was sent.
+What is submitted waits in the `Outbox`. A batch gets its sequence when it is put into a
+frame, and stays in `_in_flight` until its result arrives. Results come in order, so what
+is unsettled is always the tail of what was sent.
 
 Rules
 - Durable batches go on a stream with a producer id. After a lost connection those in
-  flight are sent again under their old sequences; the broker stores each once.
+  flight are sent again, as they were, under their old sequences; the broker stores
+  each once.
 - Live batches go on a stream of their own, without memory: those in flight are lost
   with the connection, because sending them again could show them twice.
-- A batch whose caller stopped waiting is dropped while it is queued, never afterwards.
+- What its caller stopped waiting for is dropped while it is queued, never afterwards.
+- A refusal is about one message, but takes the whole batch: so its messages are sent
+  again one by one, in order, before what is still queued.
 - A fatal error fails all that waits and starts a new producer with sequence 1.
 """
 
@@ -18,40 +21,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-import msgspec
-
 from hermes.broker.v1 import broker_pb2 as pb
 from hermes.client.core.codes import error_from_code
-from hermes.client.core.stream import Waiter, fail, resolve
+from hermes.client.core.outbox import Outbox, Pending
+from hermes.client.core.outgoing import OutgoingBatch, PublishAck, Tally, message_size_bytes
+from hermes.client.core.stream import Waiter
 from hermes.errors import ConnectionLostError, HermesError, LimitExceededError
 from hermes.limits import FRAME_BYTES_MIN, MIB, PRODUCER_SEQUENCES_KEPT
 
 # The broker remembers this many sequences per producer: more could not be resent safely.
 IN_FLIGHT_BATCHES_MAX = PRODUCER_SEQUENCES_KEPT
-QUEUE_BYTES_MAX = 16 * MIB
-_BATCH_OVERHEAD_BYTES = 8  # tag and length of a batch within a frame
-
-
-class PublishAck(msgspec.Struct, frozen=True, gc=False):
-    """The broker has the message. `offset` is None for a live one.
-
-    `duplicate` is true when a message with this id was there already; `offset` is then
-    the one it has.
-    """
-
-    offset: int | None
-    duplicate: bool = False
-
-
-class Pending(msgspec.Struct):
-    """A batch on its way. `size_bytes` is its serialized size."""
-
-    batch: pb.Batch
-    size_bytes: int
-    message_bytes: int  # largest payload
-    submitted_ns: int
-    waiter: Waiter
-    sequence: int = 0
+IN_FLIGHT_BYTES_MAX = 16 * MIB
 
 
 def _ignore() -> None:
@@ -62,7 +42,7 @@ class PublishCore:
     """One stream of publishes, durable or live.
 
     `producer_ids` yields a fresh random producer id (16 bytes) each time it is called.
-    `connect_timeout_ns` is how long a batch waits for a first connection,
+    `connect_timeout_ns` is how long a message waits for a first connection,
     `retry_timeout_ns` how long for a lost one, before it fails with ConnectionLostError.
     """
 
@@ -83,12 +63,10 @@ class PublishCore:
         self._retry_timeout_ns = retry_timeout_ns
         self._unreachable = unreachable
         self._next_sequence = 1
-        self._queue: deque[Pending] = deque()
-        self._queued_bytes = 0
+        self._outbox = Outbox()
         self._resend: deque[Pending] = deque()
         self._in_flight: deque[Pending] = deque()
-        self._room: deque[Waiter] = deque()
-        self._settled: deque[Waiter] = deque()
+        self._in_flight_bytes = 0
         self._is_open = False
         self._draining = False
         self._closing = False
@@ -99,46 +77,59 @@ class PublishCore:
 
     # ------------------------------------------------------------------ callers
 
-    def submit(self, batch: pb.Batch, message_bytes: int, waiter: Waiter, now_ns: int) -> None:
-        """Queue a batch of one message; `waiter` gets a PublishAck or an error.
+    def submit(
+        self,
+        subject: str,
+        payload: bytes,
+        headers: pb.Headers | None,
+        message_id: str | None,
+        *,
+        now_ns: int,
+        waiter: Waiter | None = None,
+        tally: Tally | None = None,
+    ) -> tuple[OutgoingBatch, int]:
+        """Queue a message; gives its batch and its index there.
 
+        Either `waiter` gets a PublishAck or an error, or the batch belongs to `tally`.
         Raises `LimitExceededError` when the message is larger than the broker takes.
         """
-        self._check_size(message_bytes)
-        size = batch.ByteSize() + _BATCH_OVERHEAD_BYTES
-        self._queue.append(Pending(batch, size, message_bytes, now_ns, waiter))
-        self._queued_bytes += size
-        self.wake()
-        self.offer_room()
+        self._check_size(len(payload))
+        batch = self._outbox.batch_for(
+            subject, tally, message_size_bytes(payload, headers, message_id), now_ns
+        )
+        index = batch.add(payload, headers, message_id)
+        if waiter is not None:
+            batch.waiters.append(waiter)
+        if not index:
+            self.wake()
+        self._outbox.offer_room()
+        return batch, index
 
     @property
     def is_full(self) -> bool:
         """True while callers should wait for room (see `wait_for_room`)."""
-        return self._queued_bytes >= QUEUE_BYTES_MAX
+        return self._outbox.is_full
+
+    @property
+    def merged_bytes_max(self) -> int:
+        return self._outbox.merged_bytes_max
+
+    @property
+    def merged_messages_max(self) -> int:
+        return self._outbox.merged_messages_max
 
     def wait_for_room(self, waiter: Waiter) -> None:
         """`waiter` gets None once it may submit. If it does not, it must `offer_room`."""
-        self._room.append(waiter)
+        self._outbox.wait_for_room(waiter)
 
     def offer_room(self) -> None:
-        """Let the next caller submit, if there is room. One at a time: each offers on."""
-        while self._room and not self.is_full:
-            waiter = self._room.popleft()
-            if not waiter.done():
-                resolve(waiter, None)
-                return
-
-    def wait_until_settled(self, waiter: Waiter) -> None:
-        """`waiter` gets None once nothing is queued or in flight."""
-        if self.unsettled:
-            self._settled.append(waiter)
-        else:
-            resolve(waiter, None)
+        """Pass room on that a caller was offered and does not use."""
+        self._outbox.offer_room()
 
     @property
     def unsettled(self) -> int:
         """Batches queued or in flight."""
-        return len(self._queue) + len(self._resend) + len(self._in_flight)
+        return len(self._outbox) + len(self._resend) + len(self._in_flight)
 
     def close(self) -> None:
         """Finish what is unsettled, then half-close."""
@@ -176,8 +167,8 @@ class PublishCore:
             self._on_result(result)
         if response.HasField("drain"):
             self._draining = True
-        self._tell_waiters()
-        if self._resend or self._queue or self._draining or self._closing:
+        self.offer_room()
+        if self._resend or self._outbox or self._draining or self._closing:
             self.wake()
 
     def next_request(self) -> pb.PublishBatchesRequest | None:
@@ -187,21 +178,22 @@ class PublishCore:
         sequence = 0
         room_bytes = self._frame_bytes_max
         while len(self._in_flight) < IN_FLIGHT_BATCHES_MAX:
-            source = self._resend or self._queue
-            if not source or (taken and source[0].size_bytes > room_bytes):
+            pending = self._resend[0] if self._resend else self._outbox.first
+            if pending is None or self._in_flight_bytes >= IN_FLIGHT_BYTES_MAX:
                 break
-            pending = source.popleft()
-            if not pending.sequence:
-                self._queued_bytes -= pending.size_bytes
-                if pending.waiter.done():
-                    continue
-                pending.sequence = self._next_sequence
-                self._next_sequence += 1
+            if taken and pending.size_bytes > room_bytes:
+                break
+            if self._resend:
+                self._resend.popleft()
+            elif not self._number(self._outbox.take()):
+                continue
+            assert pending.wire is not None
             sequence = sequence or pending.sequence
             room_bytes -= pending.size_bytes
-            taken.append(pending.batch)
+            taken.append(pending.wire)
             self._in_flight.append(pending)
-        self._tell_waiters()
+            self._in_flight_bytes += pending.size_bytes
+        self.offer_room()
         if not taken:
             return None
         return pb.PublishBatchesRequest(sequence=sequence, batches=taken, live=self._live)
@@ -210,85 +202,122 @@ class PublishCore:
         """When the oldest unsettled batch gives up waiting for a connection."""
         if self._is_open:
             return None
-        oldest = self._resend or self._queue
-        return self._deadline_ns(oldest[0]) if oldest else None
+        oldest = self._resend[0] if self._resend else self._outbox.first
+        return None if oldest is None else self._deadline_ns(oldest)
 
     def on_timer(self, now_ns: int) -> None:
         if self._is_open:
             return
-        for source in (self._resend, self._queue):
-            while source and self._deadline_ns(source[0]) <= now_ns:
-                pending = source.popleft()
-                if not pending.sequence:
-                    self._queued_bytes -= pending.size_bytes
-                fail(pending.waiter, self._unreachable(self._last_error))
-        self._tell_waiters()
+        while self._resend and self._deadline_ns(self._resend[0]) <= now_ns:
+            self._resend.popleft().fail(self._unreachable(self._last_error))
+        while (first := self._outbox.first) and self._deadline_ns(first) <= now_ns:
+            self._outbox.take().fail(self._unreachable(self._last_error))
+        self.offer_room()
 
     def on_lost(self, error: HermesError, now_ns: int) -> None:
         was_open, self._is_open = self._is_open, False
+        self._outbox.connected = False
+        self._outbox.close_last()
         self._last_error = error
         if was_open:
             self._lost_at_ns = now_ns
+        in_flight, self._in_flight, self._in_flight_bytes = self._in_flight, deque(), 0
         if self._live:
-            for pending in self._in_flight:
-                fail(pending.waiter, ConnectionLostError(f"the live publish is lost: {error}"))
+            for pending in in_flight:
+                pending.fail(ConnectionLostError(f"the live publish is lost: {error}"))
         else:
-            self._in_flight.extend(self._resend)
-            self._resend = self._in_flight
-        self._in_flight = deque()
-        self._tell_waiters()
+            in_flight.extend(self._resend)
+            self._resend = in_flight
+        self.offer_room()
 
     def on_failed(self, error: HermesError) -> None:
-        self._is_open = False
-        for source in (self._in_flight, self._resend, self._queue):
-            for pending in source:
-                fail(pending.waiter, error)
-            source.clear()
-        self._queued_bytes = 0
+        self._is_open = self._outbox.connected = False
+        for source in (self._in_flight, self._resend):
+            while source:
+                source.popleft().fail(error)
+        self._outbox.drop_if(lambda _: error)
+        self._in_flight_bytes = 0
         self._next_sequence = 1
         if not self._live:
             self._producer_id = self._producer_ids()
-        self._tell_waiters()
+        self.offer_room()
 
     # ------------------------------------------------------------------ details
 
+    def _number(self, pending: Pending) -> bool:
+        """Give it a sequence and its final form; False when nobody waits for it."""
+        batch = pending.batch
+        if not pending.count:
+            batch.drop_cancelled()
+            pending.count = batch.seal()
+            if not pending.count:
+                return False
+        pending.wire = batch.wire(pending.first, pending.count)
+        pending.sequence = self._next_sequence
+        self._next_sequence += 1
+        return True
+
     def _on_opened(self, opened: pb.PublishOpened) -> None:
-        self._is_open = True
+        self._is_open = self._outbox.connected = True
         self._lost_at_ns = None
-        self.message_bytes_max = opened.max_message_bytes or None
+        limit = self.message_bytes_max = opened.max_message_bytes or None
         self._frame_bytes_max = opened.max_frame_bytes or FRAME_BYTES_MIN
-        fitting: deque[Pending] = deque()
-        for pending in self._queue:
-            try:
-                self._check_size(pending.message_bytes)
-            except LimitExceededError as error:
-                self._queued_bytes -= pending.size_bytes
-                fail(pending.waiter, error)
-            else:
-                fitting.append(pending)
-        self._queue = fitting
+        self._outbox.refit(limit, opened.max_batch_messages, self._frame_bytes_max)
+        self._outbox.drop_if(self._too_large)
         self.wake()
+
+    def _too_large(self, pending: Pending) -> HermesError | None:
+        try:
+            self._check_size(pending.largest_bytes)
+        except LimitExceededError as error:
+            return error
+        return None
 
     def _on_result(self, result: pb.PublishResult) -> None:
         if result.HasField("refusal"):
             refusal = result.refusal
             for _ in range(max(1, result.batches)):
                 error = error_from_code(refusal.code, refusal.message, refusal.hint)
-                fail(self._settle_next().waiter, error)
+                self._on_refused(self._settle_next(), error)
             return
-        if result.duplicate_indexes:
-            ack = PublishAck(result.duplicate_offsets[0], duplicate=True)
-            resolve(self._settle_next().waiter, ack)
+        offset = result.base_offset if result.HasField("base_offset") else None
+        duplicates = dict(zip(result.duplicate_indexes, result.duplicate_offsets, strict=False))
+        for _ in range(max(1, result.batches)):
+            pending = self._settle_next()
+            if duplicates or (result.duplicate and result.count != pending.count):
+                self._on_duplicates(pending, offset, duplicates)
+                return
+            pending.batch.settle(pending.first, pending.count, offset)
+            if offset is not None:
+                offset += pending.count
+
+    def _on_refused(self, pending: Pending, error: HermesError) -> None:
+        if pending.count == 1:
+            pending.batch.fail(pending.first, 1, error)
             return
-        base = result.base_offset if result.HasField("base_offset") else None
-        for index in range(max(1, result.batches)):
-            offset = None if base is None else base + index
-            resolve(self._settle_next().waiter, PublishAck(offset))
+        self._outbox.put_first(pending.one_by_one())
+
+    def _on_duplicates(
+        self, pending: Pending, offset: int | None, duplicates: dict[int, int]
+    ) -> None:
+        """Some were there already. An answer to a resend does not say which."""
+        acks: list[PublishAck] = []
+        for index in range(pending.count):
+            if not duplicates:
+                acks.append(PublishAck(None, duplicate=True))
+            elif index in duplicates:
+                acks.append(PublishAck(duplicates[index], duplicate=True))
+            else:
+                acks.append(PublishAck(offset))
+                offset = None if offset is None else offset + 1
+        pending.batch.settle_each(pending.first, acks)
 
     def _settle_next(self) -> Pending:
         if not self._in_flight:
             raise HermesError("the broker answered a publish that was not sent")
-        return self._in_flight.popleft()
+        pending = self._in_flight.popleft()
+        self._in_flight_bytes -= pending.size_bytes
+        return pending
 
     def _check_size(self, message_bytes: int) -> None:
         limit = self.message_bytes_max
@@ -300,12 +329,7 @@ class PublishCore:
             )
 
     def _deadline_ns(self, pending: Pending) -> int:
-        deadline = pending.submitted_ns + self._connect_timeout_ns
+        deadline = pending.batch.submitted_ns + self._connect_timeout_ns
         if self._lost_at_ns is not None:
             return max(deadline, self._lost_at_ns + self._retry_timeout_ns)
         return deadline
-
-    def _tell_waiters(self) -> None:
-        self.offer_room()
-        while self._settled and self.unsettled == 0:
-            resolve(self._settled.popleft(), None)

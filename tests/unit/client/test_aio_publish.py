@@ -8,8 +8,8 @@ import pytest
 
 from hermes.broker.v1 import broker_pb2 as pb
 from hermes.client.aio import AsyncClient
-from hermes.client.core import publishing
-from hermes.client.core.publishing import PublishAck
+from hermes.client.core import outbox
+from hermes.client.core.outgoing import PublishAck
 from hermes.errors import (
     ClosedError,
     ConnectionLostError,
@@ -66,14 +66,15 @@ async def _publish(aio_client: AsyncClient) -> None:
     await aio_client.publish("a", b"x")
 
 
-async def test_publishes_of_many_tasks_share_a_frame(
+async def test_publishes_of_many_tasks_share_a_batch(
     broker: FakeBroker, aio_client: AsyncClient
 ) -> None:
     tasks = [asyncio.create_task(aio_client.publish("a", b"x")) for _ in range(50)]
     stream = await open_publisher(broker)
     request = await stream.receive()
-    assert (request.sequence, len(request.batches)) == (1, 50)
-    await stream.send(published(1, 50, 100))
+    assert (request.sequence, len(request.batches)) == (1, 1)
+    assert len(pb.BatchContent.FromString(request.batches[0].content).payloads) == 50
+    await stream.send(published(1, 1, 100))
     acks = await asyncio.gather(*tasks)
     assert [ack.offset for ack in acks] == list(range(100, 150))
     assert stream.metadata["hermes-client-version"].startswith("python/")
@@ -153,8 +154,9 @@ async def test_a_cancelled_publish_leaves_the_others_in_order(
         await tasks[1]
     await stream.send(publish_opened())
     request = await stream.receive()
-    assert (request.sequence, len(request.batches)) == (1, 2)
-    await stream.send(published(1, 2, 0))
+    assert (request.sequence, len(request.batches)) == (1, 1)
+    assert list(pb.BatchContent.FromString(request.batches[0].content).payloads) == [b"\0", b"\2"]
+    await stream.send(published(1, 1, 0))
     assert (await tasks[0]).offset == 0
     assert (await tasks[2]).offset == 1
 
@@ -178,7 +180,7 @@ async def test_drain_moves_to_a_new_stream(broker: FakeBroker, aio_client: Async
 async def test_who_is_cancelled_waiting_for_room_passes_it_on(
     broker: FakeBroker, aio_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publishing, "QUEUE_BYTES_MAX", 100)
+    monkeypatch.setattr(outbox, "QUEUE_BYTES_MAX", 100)
     tasks = [asyncio.create_task(aio_client.publish("a", b"x" * 200)) for _ in range(6)]
     stream = await open_publisher(broker)
     answered = 0

@@ -131,17 +131,16 @@ def test_queue_groups() -> None:
 
 @pytest.mark.parametrize("payload", [b"x", bytearray(b"x"), memoryview(b"x"), "x"])
 def test_payloads(payload: Any) -> None:
-    batch, size = outgoing("a", payload, {"k": "v"}, "id-1")
-    content = pb.BatchContent.FromString(batch.content)
-    assert (list(content.payloads), size) == ([b"x"], 1)
-    assert dict(content.headers[0].entries) == {"k": "v"}
-    assert list(pb.BatchHead.FromString(batch.head).ids) == ["id-1"]
+    message = outgoing("a", payload, {"k": "v"}, "id-1")
+    assert (message.subject, message.payload, message.message_id) == ("a", b"x", "id-1")
+    assert message.headers == pb.Headers(entries={"k": "v"})
 
 
 def test_an_event_brings_subject_and_headers() -> None:
-    batch, _ = outgoing(Created("eu"), None, {"trace": "1"}, None)
-    headers = dict(pb.BatchContent.FromString(batch.content).headers[0].entries)
-    assert batch.subject == "orders.eu.created"
+    message = outgoing(Created("eu"), None, {"trace": "1"}, None)
+    assert message.headers is not None
+    headers = dict(message.headers.entries)
+    assert message.subject == "orders.eu.created"
     assert headers["event-type"] == "Created"
     assert headers["trace"] == "1"
 

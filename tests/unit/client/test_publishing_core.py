@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from itertools import count
 
 import pytest
 
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.deliveries import batch_of_one
-from hermes.client.core.publishing import (
-    IN_FLIGHT_BATCHES_MAX,
-    QUEUE_BYTES_MAX,
-    PublishAck,
-    PublishCore,
-)
+from hermes.client.core.outbox import QUEUE_BYTES_MAX
+from hermes.client.core.outgoing import PublishAck
+from hermes.client.core.publishing import IN_FLIGHT_BATCHES_MAX, PublishCore
 from hermes.errors import (
     ConnectionLostError,
     InvalidArgumentError,
@@ -44,9 +41,13 @@ def opened_core(*, live: bool = False, **fields: int) -> PublishCore:
     return core
 
 
+_subjects = (f"a.{number}" for number in count())
+
+
 def submit(core: PublishCore, payload: bytes = b"x", now_ns: int = 0) -> Future[PublishAck]:
+    """A message on a subject of its own, so that it is a batch of its own."""
     waiter: Future[PublishAck] = Future()
-    core.submit(batch_of_one("a.b", payload, None, None), len(payload), waiter, now_ns)
+    core.submit(next(_subjects), payload, None, None, now_ns=now_ns, waiter=waiter)
     return waiter
 
 

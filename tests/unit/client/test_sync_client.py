@@ -8,12 +8,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import TypeVar
 
 import pytest
 
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.publishing import PublishAck
+from hermes.client.core.outgoing import PublishAck
 from hermes.client.message import Message
 from hermes.client.sync import Client
 from hermes.errors import (
@@ -107,7 +108,7 @@ async def test_a_live_publish_in_flight_is_lost_with_the_connection(
 
 
 async def test_publishes_of_many_threads_share_frames(broker: FakeBroker, client: Client) -> None:
-    tasks = [on_thread(lambda: client.publish("a", b"x")) for _ in range(4)]
+    tasks = [on_thread(partial(client.publish, f"a.{n}", b"x")) for n in range(4)]
     stream = await broker.stream("PublishBatches")
     await stream.receive()
     await stream.send(publish_opened())
