@@ -6,7 +6,8 @@ fits; it is cut when a good part of the member's credit is free, or when the mem
 nothing in flight (such a member always gets something, so a batch larger than the credit
 does not starve). Among members with room the one with the smallest share of its credit
 in use wins, then the one served longest ago. A message that came back for free too often
-goes alone to a member that holds nothing else.
+goes alone to a member that holds nothing else: the member nearest to that is kept free
+for it, and the others go on.
 
 `plan` takes from the feed and returns assignments; the engine turns them into events.
 """
@@ -20,7 +21,7 @@ import msgspec
 from hermes import limits
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer, Waiting
-from hermes.broker.feed import Feed
+from hermes.broker.feed import Feed, Redelivery
 from hermes.broker.ranges import RangeMap
 
 ASSIGNMENTS_MAX = 256  # per turn and consumer; the rest follows in the next turn
@@ -75,8 +76,8 @@ def plan(consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int) -> 
     assignments: list[Assignment] = []
     if consumer.paused or not slots:
         return assignments
-    _plan_redeliveries(consumer, feed, slots, now_ns, assignments)
-    if not feed.redeliveries and consumer.waiting.count < limits.WAITING_MAX:
+    all_placed = _plan_redeliveries(consumer, feed, slots, now_ns, assignments)
+    if all_placed and consumer.waiting.count < limits.WAITING_MAX:
         _plan_first_attempts(consumer, feed, slots, assignments)
     return assignments
 
@@ -99,22 +100,39 @@ def _plan_first_attempts(
 
 def _plan_redeliveries(
     consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int, out: list[Assignment]
-) -> None:
-    if not feed.redeliveries:
-        return
+) -> bool:
+    """Whether all that is due was placed, but for what waits for a member of its own."""
     planned: RangeMap[None] = RangeMap()  # a feed may hold an offset twice
-    while feed.redeliveries and len(out) < ASSIGNMENTS_MAX:
+    alone_later: list[Redelivery] = []
+    room = True
+    while room and feed.redeliveries and len(out) < ASSIGNMENTS_MAX:
         batch, first, last = feed.redeliveries.popleft()
         for begin, end, waiting in _due(consumer, planned, first, last, now_ns):
             alone = waiting.releases >= limits.RELEASES_BEFORE_ALONE
             at = begin
-            while at <= end:
-                taken = _assign(slots, batch, at, end, waiting.attempt + 1, out, alone=alone)
-                if not taken:
-                    feed.redeliveries.appendleft((batch, at, last))
-                    return
+            while at <= end and (
+                taken := _assign(slots, batch, at, end, waiting.attempt + 1, out, alone=alone)
+            ):
                 planned.add(at, at + taken - 1, None)
                 at += taken
+            if at <= end and alone:
+                if not alone_later:
+                    _keep_free(slots)
+                alone_later.append((batch, at, end))
+            elif at <= end:
+                feed.redeliveries.appendleft((batch, at, last))
+                room = False
+                break
+    placed = not feed.redeliveries
+    feed.redeliveries.extendleft(reversed(alone_later))
+    return placed
+
+
+def _keep_free(slots: Sequence[Slot]) -> None:
+    """Give nothing more to the member that is nearest to holding nothing."""
+    free = [slot for slot in slots if not slot.alone]
+    if free:
+        min(free, key=lambda slot: slot.load).alone = True
 
 
 def _due(

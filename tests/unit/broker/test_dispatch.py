@@ -224,12 +224,29 @@ def test_a_member_with_such_a_message_gets_nothing_else() -> None:
     assert Bench(line(0, 0)).plan(slot(in_flight=1, alone=True)) == []
 
 
-def test_first_attempts_wait_while_a_message_needs_a_member_for_itself() -> None:
+def test_the_least_busy_member_is_kept_free_for_it_and_the_others_go_on() -> None:
     # Under steady traffic no member ever ran empty, and the message was never delivered.
+    # Then nobody got anything until one did, and a long-running message stalled them all.
+    bench = Bench(line(10, 10), line(11, 11))
+    bench.waits(0, 0, releases=limits.RELEASES_BEFORE_ALONE)
+    bench.waits(2, 2)
+    busy, busier = slot(1, in_flight=1), slot(2, in_flight=2)
+    assert bench.plan(busy, busier) == [(2, 2, 2, 2), (2, 1, 10, 10), (2, 1, 11, 11)]
+    assert bench.plan(slot(1), slot(2, in_flight=5)) == [(1, 2, 0, 0)]
+
+
+def test_several_of_them_keep_one_member_free_not_all() -> None:
+    bench = Bench(line(10, 10))
+    bench.waits(0, 1, releases=limits.RELEASES_BEFORE_ALONE)
+    assert bench.plan(slot(1, in_flight=1), slot(2, in_flight=2)) == [(2, 1, 10, 10)]
+    assert [(first, last) for _, first, last in bench.feed.redeliveries] == [(0, 1)]
+
+
+def test_a_lone_member_is_drained_for_it() -> None:
     bench = Bench(line(10, 10))
     bench.waits(0, 0, releases=limits.RELEASES_BEFORE_ALONE)
-    assert bench.plan(slot(1, in_flight=1), slot(2, in_flight=1)) == []
-    assert bench.plan(slot(1, in_flight=1), slot(2)) == [(2, 2, 0, 0), (1, 1, 10, 10)]
+    assert bench.plan(slot(in_flight=1)) == []
+    assert bench.plan(slot()) == [(1, 2, 0, 0)]
 
 
 # ----------------------------------------------------------------------- holding back
