@@ -331,6 +331,11 @@ class Consumer:
         for first, last in event.ranges:
             self.restore_waiting(first, last, Waiting(0, 0, 0, event.due_ns))
 
+    def resurface(self, first: int, last: int) -> None:
+        """Let what waits of first..last fall due again: its entries were taken out in vain."""
+        for a, b, waiting in self.waiting.overlapping(first, last):
+            self.dues.push(waiting.due_ns, a, b)
+
     def rebuild_dues(self) -> None:
         """Make the due heap whole again after entries were taken out of it in vain."""
         self.dues = DueQueue((v.due_ns, first, last) for first, last, v in self.waiting.items())

@@ -24,7 +24,7 @@ from hermes.broker.dispatch import Assignment, Slot, plan
 from hermes.broker.feed import Feed
 from hermes.broker.journal import Journal
 from hermes.broker.ports import Fetch, FetchAhead, Fetched, FetchRanges, Host, MemberPort
-from hermes.broker.ranges import Range
+from hermes.broker.ranges import Range, normalize
 from hermes.broker.redelivery import Piece, decide_expiry, decide_postpone, due_leases, hulls
 from hermes.broker.ring import Ring
 from hermes.broker.router import Route
@@ -208,7 +208,7 @@ class Deliveries:
         )
 
     def _surface_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> None:
-        if feed.awaited or len(feed.redeliveries) >= self._batch_size:
+        if not feed.takes_redeliveries(self._batch_size):
             return
         missing: list[Range] = []
         for due_ns, first, last in consumer.dues.pop_due(now_ns):
@@ -219,7 +219,7 @@ class Deliveries:
                 break
         if missing:
             feed.awaited = FetchRanges(
-                consumer.name, consumer.created_lsn, tuple(missing), for_copies=False
+                consumer.name, consumer.created_lsn, tuple(normalize(missing)), for_copies=False
             )
             # A reader sees what is committed; a message may be delivered, handed back and
             # out of the ring before that.
@@ -228,8 +228,9 @@ class Deliveries:
     def _more_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> bool:
         """Whether the next round would surface something (see `_surface_due`)."""
         due_ns = consumer.dues.next_due_ns()
-        room = not feed.awaited and len(feed.redeliveries) < self._batch_size
-        return room and due_ns is not None and due_ns <= now_ns
+        if due_ns is None or due_ns > now_ns:
+            return False
+        return feed.takes_redeliveries(self._batch_size)
 
     def _redeliver(self, feed: Feed, first: int, last: int) -> list[Range]:
         """Queue what the ring has of first..last; returns what must be read."""
@@ -283,6 +284,8 @@ class Deliveries:
         if isinstance(request, FetchRanges):
             if feed.awaited == request:
                 self._fetched_due(feed, request.ranges, answer.batches)
+                for first, last in answer.unread:
+                    consumer.resurface(first, last)
         elif feed.fetching == request:
             feed.fetching = None
             feed.fill(answer.batches, answer.scanned_to, self._state.next_offset)

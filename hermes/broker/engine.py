@@ -266,7 +266,7 @@ class Engine:
             return
         request = answer.request
         if isinstance(request, FetchRanges) and request.for_copies:
-            self.copying.fetched(request, answer.batches)
+            self.copying.fetched(request, answer)
         else:
             self.deliveries.fetched(answer)
         self.core.host.wake()

@@ -62,6 +62,14 @@ class Feed:
         """Behind, with room left: to be filled further."""
         return not self.tailing and not self.full
 
+    def takes_redeliveries(self, entries_max: int) -> bool:
+        """Whether more that is due may be put beside the window: bounded like it."""
+        return (
+            not self.awaited
+            and len(self.redeliveries) < entries_max
+            and sum(batch.bytes for batch, _, _ in self.redeliveries) < limits.WINDOW_BYTES_MAX
+        )
+
     def published(self, batch: LineBatch) -> None:
         """A matching batch was published while tailing."""
         if self.full:

@@ -53,11 +53,13 @@ Fetch = FetchAhead | FetchRanges
 
 
 class Fetched(msgspec.Struct, frozen=True):
-    """The answer. `scanned_to` is where the next FetchAhead continues."""
+    """The answer. `scanned_to` is where the next FetchAhead continues; `unread` is the rest
+    of a FetchRanges that asked for more than is read at once."""
 
     request: Fetch
     batches: Sequence[LineBatch]
     scanned_to: int = 0
+    unread: tuple[Range, ...] = ()
 
 
 class Host(Protocol):

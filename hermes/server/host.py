@@ -239,15 +239,21 @@ def fetched(reader: LogReader, request: Fetch) -> Fetched:
         found = [batch for record in records if (batch := line_batch(record)) is not None]
         return Fetched(request, found, scanned_to)
     found = []
-    for first, last in request.ranges:
-        offset = first
+    read_bytes = 0
+    upto = -1  # the end of the record read last: ranges may share one
+    for i, (first, last) in enumerate(request.ranges):
+        offset = max(first, upto + 1)
         while offset <= last:
+            if read_bytes >= limits.WINDOW_BYTES_MAX:
+                return Fetched(request, found, unread=((offset, last), *request.ranges[i + 1 :]))
             record = reader.publish_of(offset)
             if record is None:
                 break
             batch = line_batch(record)
             if batch is not None:
                 found.append(batch)
+                read_bytes += batch.bytes
             assert record.last is not None
-            offset = record.last + 1
+            upto = record.last
+            offset = upto + 1
     return Fetched(request, found)

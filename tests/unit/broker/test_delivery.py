@@ -7,9 +7,9 @@ import pytest
 from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.core import Settings
-from hermes.broker.ports import FetchAhead, FetchRanges
+from hermes.broker.ports import FetchAhead, Fetched, FetchRanges
 from hermes.broker.settling import Verdict
-from tests.support.world import POLICY, SECOND_NS, World, message, messages
+from tests.support.world import POLICY, SECOND_NS, World, message, messages, read_for
 
 
 def restarted(world: World) -> World:
@@ -207,6 +207,29 @@ def test_a_redelivery_that_is_not_in_the_ring_is_read() -> None:
     world.answer(request)
     world.run()
     assert worker.port.got == [(0, 3, 2), (4, 7, 2)]
+
+
+def test_what_was_too_much_to_read_at_once_is_asked_for_again() -> None:
+    world = World()
+    world.publish(messages(2), messages(2), messages(2))
+    world.join()
+    restarted(world)
+    worker = world.join()
+    (request,) = world.host.fetches
+    assert isinstance(request, FetchRanges)
+    assert request.ranges == ((0, 5),)
+    whole = read_for(world.log.reader(), request)
+    some = Fetched(request, whole.batches[:1], unread=((2, 5),))
+    world.host.fetches.clear()
+    world.engine.fetched(some)
+    world.run()
+    assert worker.port.take() == [(0, 1, 2)]
+    (rest,) = world.host.fetches
+    assert isinstance(rest, FetchRanges)
+    assert rest.ranges == ((2, 5),)
+    world.auto_fetch = True
+    world.run()
+    assert worker.port.take() == [(2, 3, 2), (4, 5, 2)]
 
 
 def test_a_late_ack_while_waiting_settles() -> None:

@@ -1,0 +1,35 @@
+"""What a host reads for the engine: bounded, each batch once."""
+
+from __future__ import annotations
+
+import pytest
+
+from hermes import limits
+from hermes.broker.ports import FetchRanges
+from hermes.broker.ranges import Range
+from hermes.server.host import fetched
+from tests.support.world import World, messages
+
+
+def asked(*ranges: Range) -> FetchRanges:
+    return FetchRanges("c", 1, ranges, for_copies=False)
+
+
+def test_ranges_that_share_a_batch_read_it_once() -> None:
+    world = World()
+    world.publish(messages(10), messages(10))
+    answer = fetched(world.log.reader(), asked((0, 2), (5, 6), (8, 11), (19, 19)))
+    assert [batch.first for batch in answer.batches] == [0, 10]
+    assert answer.unread == ()
+
+
+def test_what_is_beyond_the_bytes_of_one_read_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Found by it: after a restart all that had been in flight was read into memory at once.
+    monkeypatch.setattr(limits, "WINDOW_BYTES_MAX", 150)
+    world = World()
+    for _ in range(5):
+        world.publish(messages(2, size=50))
+    answer = fetched(world.log.reader(), asked((0, 5), (8, 9)))
+    assert [batch.first for batch in answer.batches] == [0, 2]
+    assert answer.unread == ((4, 5), (8, 9))
+    assert [b.first for b in fetched(world.log.reader(), asked(*answer.unread)).batches] == [4, 8]
