@@ -94,12 +94,16 @@ def _line(workload: Workload, name: str, samples: list[Sample]) -> Line:
 
 
 def judge(
-    workloads: Iterable[Workload], lines: Sequence[Line], floor: dict[str, float]
+    workloads: Iterable[Workload],
+    lines: Sequence[Line],
+    floor: dict[str, float],
+    *,
+    full: bool = True,
 ) -> list[Verdict]:
-    """Every target of the workloads."""
+    """Every target of the workloads. A short run leaves open what only a full one can tell."""
     found = {(line.workload, line.contender): line for line in lines if not line.error}
     return [
-        _judge(workload, target, found, floor)
+        _judge(workload, target, found, floor, full=full)
         for workload in workloads
         for target in workload.targets
     ]
@@ -110,6 +114,8 @@ def _judge(
     target: Target,
     found: dict[tuple[str, str], Line],
     floor: dict[str, float],
+    *,
+    full: bool,
 ) -> Verdict:
     verdict = Verdict(workload.name, target.contender, wanted(target), Answer.UNKNOWN)
     line = found.get((workload.name, target.contender))
@@ -137,6 +143,9 @@ def _judge(
         verdict.why = f"nothing to compare with: {', '.join(target.names)}"
         return verdict
     verdict.found = value / reference
+    if target.full_only and not full:
+        verdict.why = "the full run has the size it speaks of"
+        return verdict
     is_met = verdict.found <= target.bound if target.at_most else verdict.found >= target.bound
     verdict.answer = Answer.MET if is_met else Answer.MISSED
     return verdict

@@ -66,7 +66,7 @@ def run(plan: Plan, tell: Tell) -> Report:
         missing=missing,
         floor=rates,
         lines=lines,
-        verdicts=judge(plan.workloads, lines, rates),
+        verdicts=judge(plan.workloads, lines, rates, full=plan.full),
         samples=samples,
         full=plan.full,
     )

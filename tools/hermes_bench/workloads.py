@@ -39,7 +39,8 @@ class Against(StrEnum):
 class Target(msgspec.Struct, frozen=True):
     """`bound` times the reference (or `bound` itself) is the least, or the most, allowed.
 
-    `extra` names a figure beside the main one, such as p99_ms.
+    `extra` names a figure beside the main one, such as p99_ms. `full_only`: the sizes it
+    speaks of are those of the full run, so a short one leaves it open.
     """
 
     contender: str
@@ -48,6 +49,7 @@ class Target(msgspec.Struct, frozen=True):
     names: tuple[str, ...] = ()
     at_most: bool = False
     extra: str = ""
+    full_only: bool = False
 
 
 class Workload(msgspec.Struct, frozen=True):
@@ -84,6 +86,11 @@ PEERS: Final = ("nats", "nats-sync", "redis", "kafka")
 _ALL: Final = ("hermes-raw", "hermes", "nats", "nats-pull", "nats-sync", "redis", "kafka")
 
 
+# A raw driver shows what the wire allows; what users get, and what a target that speaks
+# of Python clients means, is the client's figure. Both are judged, each by its name.
+_BOTH: Final = ("hermes", "hermes-raw")
+
+
 def _least(contender: str, times: float, *peers: str) -> Target:
     return Target(contender, Against.PEER, times, peers)
 
@@ -97,8 +104,8 @@ WORKLOADS: Final = (
         messages=400_000,
         full_messages=2_000_000,
         targets=(
-            _least("hermes-raw", 20, "nats", "nats-pull"),
-            _least("hermes-raw", 10, "redis"),
+            *(_least(name, 20, "nats", "nats-pull") for name in _BOTH),
+            *(_least(name, 10, "redis") for name in _BOTH),
         ),
     ),
     Workload(
@@ -129,8 +136,9 @@ WORKLOADS: Final = (
         batch=250,
         messages=100_000,
         full_messages=500_000,
-        targets=(
-            Target("hermes-raw", Against.FLOOR, 0.6, ("apsw, one 256 KiB blob per commit, KiB/s",)),
+        targets=tuple(
+            Target(name, Against.FLOOR, 0.6, ("apsw, one 256 KiB blob per commit, KiB/s",))
+            for name in _BOTH
         ),
     ),
     Workload(
@@ -142,7 +150,7 @@ WORKLOADS: Final = (
         subjects=1_000_000,
         messages=40_000,
         full_messages=200_000,
-        targets=(_least("hermes-raw", 2, "nats"),),
+        targets=tuple(_least(name, 2, "nats") for name in _BOTH),
     ),
     Workload(
         "await-1",
@@ -237,8 +245,8 @@ WORKLOADS: Final = (
         messages=500_000,
         full_messages=10_000_000,
         targets=(
-            Target("hermes-raw", Against.FIGURE, 500_000),
-            Target("hermes-raw", Against.FIGURE, 300, at_most=True, extra="rss_mb"),
+            Target("hermes-raw", Against.FIGURE, 500_000, full_only=True),
+            Target("hermes-raw", Against.FIGURE, 300, at_most=True, extra="rss_mb", full_only=True),
         ),
     ),
     Workload(
@@ -251,7 +259,7 @@ WORKLOADS: Final = (
         batch=250,
         messages=40_000,
         full_messages=2_500_000,
-        targets=(Target("hermes-raw", Against.FIGURE, 1_000, at_most=True),),
+        targets=(Target("hermes-raw", Against.FIGURE, 1_000, at_most=True, full_only=True),),
     ),
     Workload(
         "gc",

@@ -82,6 +82,14 @@ def test_a_target_is_held_against_the_better_peer() -> None:
     assert (only.found, only.answer) == (2.5, Answer.MET)
 
 
+def test_a_short_run_leaves_open_what_needs_the_full_size() -> None:
+    chosen = workload(Target("hermes-raw", Against.FIGURE, 10, full_only=True))
+    lines = summarize([chosen], samples([20], [4]))
+    (short,) = judge([chosen], lines, {}, full=False)
+    (full,) = judge([chosen], lines, {}, full=True)
+    assert (short.answer, short.found, full.answer) == (Answer.UNKNOWN, 20, Answer.MET)
+
+
 def test_ratio_is_for_peers_and_rates() -> None:
     hermes, nats = lines = summarize([workload()], samples([20], [4]))
     assert ratio(hermes, lines) is None
