@@ -131,6 +131,8 @@ class Fanout:
         """One member of each queue group, the next in turn that is not full."""
         picks = []
         for group, members in route.groups:
+            if len(self._turns) >= limits.GROUP_TURNS_MAX:
+                self._turns.clear()  # everyone begins anew with the first member
             turn = self._turns.get(group, 0)
             self._turns[group] = turn + 1
             chosen = members[turn % len(members)]

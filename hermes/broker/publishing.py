@@ -47,15 +47,16 @@ def decide_publish(
     remembered: it stored nothing then, or too much came after it.
     """
     again = _sent_before(state, producer)
-    if again is not None:
-        stored = state.producers.find(again.id, again.sequence)
-        if stored is not None:
-            return None, PublishResult(stored.count, stored.offset, duplicate=True)
+    stored = state.producers.find(again.id, again.sequence) if again is not None else None
+    if stored is not None and stored.count == batch.count:
+        return None, PublishResult(stored.count, stored.offset, duplicate=True)
     duplicates: tuple[tuple[int, int], ...] = ()
     if batch.ids:
         duplicates = _duplicates(state, batch, now_ns)
         if len(duplicates) == batch.count:
             return None, PublishResult(0, None, duplicates)
+    if stored is not None:  # some were duplicates then, and their ids are forgotten
+        return None, PublishResult(stored.count, stored.offset, duplicate=True)
     if again is not None:
         raise _forgotten(again)
     if duplicates:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hermes.broker.batch import IncomingBatch, single
+from hermes.broker.batch import IncomingBatch, check_batch, single
 from hermes.broker.publishing import Producer, PublishResult, decide_publish
 from hermes.broker.state import State
+from hermes.broker.v1 import broker_pb2
 from hermes.errors import OutOfRangeError
 
 MINUTE_NS = 60 * 10**9
@@ -57,3 +58,16 @@ def test_a_sequence_that_stored_nothing_is_not_taken_behind_later_ones() -> None
     with pytest.raises(OutOfRangeError, match="sequence 1"):
         line.publish(single("a", b"1", id="new"), 1)
     assert line.state.next_offset == 1
+
+
+def test_a_batch_that_was_partly_a_duplicate_is_answered_message_by_message() -> None:
+    # Sent again after a lost connection it was answered with the one message that had been
+    # stored, and the client could not tell which of its messages that was.
+    line = Line()
+    line.publish(single("a", b"1", id="x"), 1)
+    content = broker_pb2.BatchContent(payloads=[b"1", b"2"]).SerializeToString()
+    head = broker_pb2.BatchHead(count=2, ids=["x", "y"]).SerializeToString()
+    batch = check_batch("a", head, content, 1_000)
+    assert line.publish(batch, 2) == PublishResult(1, 1, ((0, 0),))
+    assert line.publish(batch, 2) == PublishResult(0, None, ((0, 0), (1, 1)))
+    assert line.state.next_offset == 2
