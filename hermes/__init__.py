@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from hermes.client.aio import AsyncClient
+    from hermes.client.aio_publisher import AsyncPublisher
     from hermes.client.core.outgoing import PublishAck
     from hermes.client.message import Message
+    from hermes.client.receipts import AsyncReceipt, Receipt
     from hermes.client.sync import Client
+    from hermes.client.sync_publisher import Publisher
     from hermes.client.typed import event
     from hermes.errors import (
         ClosedError,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         OutOfRangeError,
         PermissionDeniedError,
         PreconditionError,
+        PublishError,
         StaleError,
         StoreDamagedError,
         StoreError,
@@ -48,6 +52,8 @@ __version__: Final = "0.1.0"
 
 __all__ = [
     "AsyncClient",
+    "AsyncPublisher",
+    "AsyncReceipt",
     "Client",
     "ClosedError",
     "ConfigError",
@@ -69,6 +75,9 @@ __all__ = [
     "PermissionDeniedError",
     "PreconditionError",
     "PublishAck",
+    "PublishError",
+    "Publisher",
+    "Receipt",
     "StaleError",
     "StoreDamagedError",
     "StoreError",
@@ -83,9 +92,13 @@ __all__ = [
 
 _MODULES: Final = {
     "AsyncClient": "hermes.client.aio",
+    "AsyncPublisher": "hermes.client.aio_publisher",
+    "AsyncReceipt": "hermes.client.receipts",
     "Client": "hermes.client.sync",
     "Message": "hermes.client.message",
     "PublishAck": "hermes.client.core.outgoing",
+    "Publisher": "hermes.client.sync_publisher",
+    "Receipt": "hermes.client.receipts",
     "event": "hermes.client.typed",
 }
 

@@ -152,6 +152,15 @@ class ConnectionLostError(UnavailableError):
     """The broker cannot be reached. The outcome of what was under way is unknown."""
 
 
+class PublishError(HermesError):
+    """Messages of a publisher were not acknowledged: `count` of them, and the `first_error`."""
+
+    def __init__(self, message: str, *, hint: str = "", **fields: Any) -> None:
+        super().__init__(message, hint=hint, **fields)
+        self.count: int = fields.get("count", 0)
+        self.first_error: BaseException | None = fields.get("first_error")
+
+
 class StaleError(HermesError):
     """The lease was lost (expired, settled, handed to another); the verdict did not count."""
 

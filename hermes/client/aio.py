@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from hermes import __version__
 from hermes.client.aio_connection import AsyncConnection
 from hermes.client.aio_messages import OnDecodeError
+from hermes.client.aio_publisher import AsyncPublisher
 from hermes.client.aio_receivers import AsyncConsumer, AsyncReading, AsyncSubscription
 from hermes.client.core.consuming import ConsumeCore
 from hermes.client.core.outgoing import PublishAck
@@ -143,6 +144,14 @@ class AsyncClient:
                 f"no answer to a publish within {timeout} s",
                 hint="it may still be stored; publish it again with the same id to be sure",
             ) from None
+
+    def publisher(self) -> AsyncPublisher:
+        """A pipeline: `send()` does not wait for the broker, `flush()` waits for all of it.
+
+        Use it as `async with client.publisher() as publisher`: leaving flushes, and raises
+        `PublishError` if something was not acknowledged.
+        """
+        return AsyncPublisher(self._connection.check())
 
     # ---------------------------------------------------------------- receiving
 

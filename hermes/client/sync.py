@@ -33,6 +33,7 @@ from hermes.client.options import (
 )
 from hermes.client.sync_connection import SyncConnection
 from hermes.client.sync_messages import OnDecodeError
+from hermes.client.sync_publisher import Publisher
 from hermes.client.sync_receivers import Consumer, Reading, Subscription
 from hermes.errors import OperationTimeoutError
 
@@ -140,6 +141,14 @@ class Client:
                 f"no answer to a publish within {timeout} s",
                 hint="it may still be stored; publish it again with the same id to be sure",
             ) from None
+
+    def publisher(self) -> Publisher:
+        """A pipeline: `send()` does not wait for the broker, `flush()` waits for all of it.
+
+        Use it as `with client.publisher() as publisher`: leaving flushes, and raises
+        `PublishError` if something was not acknowledged.
+        """
+        return Publisher(self._connection.check())
 
     # ---------------------------------------------------------------- receiving
 

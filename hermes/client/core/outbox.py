@@ -92,6 +92,7 @@ class Outbox:
             return batch
         self.close_last()
         batch = self._last = OutgoingBatch(subject, tally, now_ns)
+        batch.messages_max, batch.bytes_max = self.merged_messages_max, self.merged_bytes_max
         batch.is_plain = self.connected
         self._queue.append(Pending(batch))
         return batch

@@ -90,10 +90,12 @@ class OutgoingBatch:
         "_outcomes",
         "_unsettled",
         "_watchers",
+        "bytes_max",
         "headers",
         "ids",
         "is_open",
         "is_plain",
+        "messages_max",
         "payloads",
         "size_bytes",
         "subject",
@@ -112,6 +114,7 @@ class OutgoingBatch:
         self.size_bytes = len(subject) * 4 + MESSAGE_OVERHEAD_BYTES
         self.waiters: list[Waiter] = []  # of publish(): one per message
         self.is_open = True  # may be added to
+        self.messages_max = self.bytes_max = 0  # while it is plain
         self.is_plain = False  # may be added to without a look at the clock or the columns
         self._base_offset: int | None = None
         self._outcomes: dict[int, PublishAck | HermesError] = {}

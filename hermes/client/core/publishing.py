@@ -110,14 +110,6 @@ class PublishCore:
         """True while callers should wait for room (see `wait_for_room`)."""
         return self._outbox.is_full
 
-    @property
-    def merged_bytes_max(self) -> int:
-        return self._outbox.merged_bytes_max
-
-    @property
-    def merged_messages_max(self) -> int:
-        return self._outbox.merged_messages_max
-
     def wait_for_room(self, waiter: Waiter) -> None:
         """`waiter` gets None once it may submit. If it does not, it must `offer_room`."""
         self._outbox.wait_for_room(waiter)
