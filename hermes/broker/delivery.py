@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
@@ -21,6 +21,7 @@ from hermes.broker import events as ev
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer
 from hermes.broker.dispatch import Assignment, Slot, plan
+from hermes.broker.due import REBUILD_MIN, SLACK
 from hermes.broker.feed import Feed
 from hermes.broker.journal import Journal
 from hermes.broker.ports import Fetch, FetchAhead, Fetched, FetchRanges, Host, MemberPort
@@ -321,6 +322,10 @@ class Deliveries:
         if set_for is None or due_ns < set_for or set_for <= now_ns:
             self._alarm_of[consumer.name] = due_ns
             heappush(self._alarms, (due_ns, consumer.name))
+            if len(self._alarms) > SLACK * len(self._alarm_of) + REBUILD_MIN:
+                # Mostly alarms that an earlier one made needless, or of consumers left.
+                self._alarms = [(at_ns, name) for name, at_ns in self._alarm_of.items()]
+                heapify(self._alarms)
 
     def _ring_alarms(self, now_ns: int) -> None:
         while self._alarms and self._alarms[0][0] <= now_ns:

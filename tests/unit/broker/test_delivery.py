@@ -395,26 +395,3 @@ def test_an_extended_lease_expires_later() -> None:
     world.advance(20)
     expired = [event.ranges for event in world.events() if isinstance(event, ev.Expired)]
     assert (expired[0], expired[-1]) == (((1, 1),), ((0, 0),))
-
-
-def test_the_alarm_is_the_next_deadline_or_due_time() -> None:
-    world = World()
-    assert world.engine.next_alarm_monotonic_ns() is None
-    worker = world.join()
-    world.publish(messages(2))
-    assert world.engine.next_alarm_monotonic_ns() == 30 * SECOND_NS
-    worker.nack((0, 0), delay_ns=7 * SECOND_NS)
-    world.run()
-    assert world.engine.next_alarm_monotonic_ns() == 7 * SECOND_NS
-
-
-def test_without_members_nothing_is_due_until_one_comes() -> None:
-    world = World()
-    worker = world.join()
-    world.publish(messages(2))
-    worker.nack((0, 1), delay_ns=SECOND_NS)
-    world.run()
-    worker.leave()
-    world.advance(10)
-    assert world.consumer().waiting.count == 2
-    assert world.join().port.got == [(0, 1, 2)]
