@@ -152,6 +152,7 @@ class Deliveries:
             member.in_flight_bytes + seat.overdue_bytes,
             member.alone > 0,
             seat.served,
+            seat.overdue > 0,
         )
 
     def _deliver(self, consumer: Consumer, assignments: list[Assignment], now_ns: int) -> None:

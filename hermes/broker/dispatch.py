@@ -38,6 +38,7 @@ class Slot(msgspec.Struct):
     in_flight_bytes: int
     alone: bool  # holds a message that wants it for itself
     served: int  # higher is more recent
+    silent: bool = False  # has let leases expire and sent nothing since
 
     def room(self, count: int, mean_bytes: int, *, alone: bool) -> int:
         """How many of `count` messages it takes now."""
@@ -129,10 +130,13 @@ def _plan_redeliveries(
 
 
 def _keep_free(slots: Sequence[Slot]) -> None:
-    """Give nothing more to the member that is nearest to holding nothing."""
+    """Give nothing more to the member that is nearest to holding nothing.
+
+    Not to a silent one, if there is another: what it holds may never come back.
+    """
     free = [slot for slot in slots if not slot.alone]
     if free:
-        min(free, key=lambda slot: slot.load).alone = True
+        min(free, key=lambda slot: (slot.silent, slot.load)).alone = True
 
 
 def _due(

@@ -274,3 +274,14 @@ def test_first_attempts_pause_when_too_many_wait(monkeypatch: pytest.MonkeyPatch
     assert bench.plan(slot()) == []
     bench.consumer.waiting.remove(0, 0)
     assert bench.plan(slot()) == [(1, 1, 10, 10)]
+
+
+def test_a_silent_member_is_not_the_one_kept_free() -> None:
+    # Found by it: a message that goes alone waited for a member that had nearly nothing,
+    # and never gave it back, while the others were kept busy.
+    bench = Bench(line(20, 20))
+    bench.waits(0, 0, releases=limits.RELEASES_BEFORE_ALONE)
+    bench.consumer.position = 20
+    silent = slot(1, in_flight=1, silent=True)
+    assert bench.plan(silent, slot(2, in_flight=3)) == [(1, 1, 20, 20)]
+    assert bench.plan(silent, slot(2)) == [(2, 2, 0, 0)]
