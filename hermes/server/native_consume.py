@@ -135,7 +135,8 @@ class Consume:
             credit = check_credit(request.credit)
             self._members.credit(seat, credit.messages, credit.bytes)
         if request.heartbeat:
-            self._members.heard(seat)
+            if not self._deliveries:  # else it speaks and does not read: no room is made
+                self._members.heard(seat)
             self._heartbeat = request.heartbeat
             self._stream.wake()
 
