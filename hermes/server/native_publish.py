@@ -90,9 +90,6 @@ class PublishBatches:
             )
         checked = [self._check(batch) for batch in request.batches]
         answer = _Answer(request.sequence, len(checked))
-        self._answers.append(answer)
-        self._next_sequence += len(checked)
-        self._waiting += len(checked)
         reply = partial(self._settle, answer)
         engine = self._host.engine
         if request.live:
@@ -105,6 +102,10 @@ class PublishBatches:
                 producer_id=self._producer_id,
                 first_sequence=request.sequence,
             )
+        # Only now: an answer to what was never taken would be waited for in vain.
+        self._answers.append(answer)
+        self._next_sequence += len(checked)
+        self._waiting += len(checked)
 
     def _open(self, request: broker_pb2.PublishOpen) -> None:
         if self._next_sequence:

@@ -157,3 +157,17 @@ async def test_a_publisher_that_reads_no_answers_is_not_read_either(
         requests = [request(i, batch("a", b"x"), live=i % 2 == 0) for i in range(1, 51)]
         results = await results_of(peer, opening(), *requests)
         assert [r.sequence for r in results] == list(range(1, 51))
+
+
+async def test_a_bug_in_taking_a_batch_ends_the_stream(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by it: the stream waited for the answer to what was never taken, for ever.
+    async with server_and_peer(config(tmp_path)) as (server, peer):
+
+        def broken(*_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(server.host().engine, "publish", broken)
+        call = peer.call(rpc.PUBLISH_BATCHES, each([opening(), request(1, batch("a", b"1"))]))
+        assert (await error_of(call)).details().startswith("internal error")
