@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hermes.client.aio_publisher import AsyncPublisher
     from hermes.client.core.outgoing import PublishAck
     from hermes.client.message import Message
+    from hermes.client.message_batch import MessageBatch
     from hermes.client.receipts import AsyncReceipt, Receipt
     from hermes.client.sync import Client
     from hermes.client.sync_publisher import Publisher
@@ -68,6 +69,7 @@ __all__ = [
     "LimitExceededError",
     "LogClosedError",
     "Message",
+    "MessageBatch",
     "NotBuiltYetError",
     "NotFoundError",
     "OperationTimeoutError",
@@ -96,6 +98,7 @@ _MODULES: Final = {
     "AsyncReceipt": "hermes.client.receipts",
     "Client": "hermes.client.sync",
     "Message": "hermes.client.message",
+    "MessageBatch": "hermes.client.message_batch",
     "PublishAck": "hermes.client.core.outgoing",
     "Publisher": "hermes.client.sync_publisher",
     "Receipt": "hermes.client.receipts",

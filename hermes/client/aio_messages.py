@@ -19,6 +19,7 @@ from hermes.client.aio_connection import AsyncConnection
 from hermes.client.core.deliveries import Delivered
 from hermes.client.core.inbox import Inbox
 from hermes.client.message import Message
+from hermes.client.message_batch import MessageBatch
 from hermes.client.options import Seconds, to_ns
 from hermes.client.typed import decode_event
 from hermes.errors import ClosedError, DecodeError, InvalidArgumentError, PreconditionError
@@ -101,19 +102,38 @@ class AsyncMessages(ABC, Generic[EventT]):
         """The next message. Cancelling it loses none."""
         inbox = self._entered()
         self._turn += 1
-        if self._turn % _MESSAGES_PER_TURN == 0:
+        if self._turn >= _MESSAGES_PER_TURN:
+            self._turn = 0
             await asyncio.sleep(0)
-        while True:
-            message = self._take(inbox)
-            if message is not None:
-                return message
-            if inbox.ended or self._left:
-                if inbox.error is not None and not self._left:
-                    raise inbox.error
-                raise StopAsyncIteration
-            self._arrived.clear()
-            self._ask()
-            await self._arrived.wait()
+        while (message := self._take(inbox)) is None:
+            await self._wait(inbox)
+        return message
+
+    def batches(self) -> AsyncBatches[EventT]:
+        """The same messages by batch, as they came: by far the cheapest way to many."""
+        self._entered()
+        return AsyncBatches(self)
+
+    async def next_batch(self) -> MessageBatch[EventT]:
+        """The next batch. Cancelling it loses none. Raises StopAsyncIteration at the end."""
+        inbox = self._entered()
+        if self._turn >= _MESSAGES_PER_TURN:
+            self._turn = 0
+            await asyncio.sleep(0)
+        while (batch := self._take_batch(inbox)) is None:
+            await self._wait(inbox)
+        self._turn += len(batch)
+        return batch
+
+    async def _wait(self, inbox: Inbox[Any]) -> None:
+        """Wait for something to take, or for the end and raise it."""
+        if inbox.ended or self._left:
+            if inbox.error is not None and not self._left:
+                raise inbox.error
+            raise StopAsyncIteration
+        self._arrived.clear()
+        self._ask()
+        await self._arrived.wait()
 
     async def fetch(
         self,
@@ -215,6 +235,26 @@ class AsyncMessages(ABC, Generic[EventT]):
                 return message
         return None
 
+    def _take_batch(self, inbox: Inbox[Any]) -> MessageBatch[EventT] | None:
+        while (taken := inbox.take_batch()) is not None:
+            delivered, indexes = taken
+            if not self._decodes_early:
+                return MessageBatch(delivered, indexes, self)
+            batch: MessageBatch[EventT] = MessageBatch(delivered, indexes, self)
+            good: list[Message[EventT]] = []
+            for message in batch.messages():
+                try:
+                    _ = message.event
+                except DecodeError as error:
+                    self._on_undecodable(message, error)
+                else:
+                    good.append(message)
+            if len(good) == len(batch):
+                return batch
+            if good:
+                return MessageBatch(delivered, [message.index for message in good], self, good)
+        return None
+
     def _on_undecodable(self, message: Message[EventT], error: DecodeError) -> None:
         _log.warning("skipped %s: %s", message.subject, error)
 
@@ -227,3 +267,18 @@ class AsyncMessages(ABC, Generic[EventT]):
         return decode_event(
             self._kinds, delivered.subject, delivered.payload(index), delivered.headers(index)
         )
+
+
+class AsyncBatches(Generic[EventT]):
+    """Iterates over what a receiver gets, batch by batch."""
+
+    __slots__ = ("_messages",)
+
+    def __init__(self, messages: AsyncMessages[EventT]) -> None:
+        self._messages = messages
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Awaitable[MessageBatch[EventT]]:
+        return self._messages.next_batch()

@@ -8,6 +8,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -26,10 +27,12 @@ from hermes.client.core.stream import fail
 from hermes.client.core.subscribing import SubscribeCore, SubscriptionState
 from hermes.client.errors import error_from_rpc
 from hermes.client.message import SENT, Message, Settled
+from hermes.client.message_batch import MessageBatch
 from hermes.errors import ClosedError, ConnectionLostError, DecodeError, HermesError
 from hermes.rpc import CONSUME, READ
 
 EventT = TypeVar("EventT")
+Verdict = Callable[[concurrent.futures.Future[None] | None], None]
 
 _log = logging.getLogger("hermes.client")
 
@@ -100,27 +103,35 @@ class AsyncConsumer(AsyncMessages[EventT]):
 
     def settle(self, leased: Leased, index: int, terms: Terms, wait: bool) -> Settled:
         self._guard.check()
+        if not wait and threading.get_ident() == self._thread:
+            self._core.settle(leased, index, terms)
+            return SENT
+        return self._settle(partial(self._core.settle, leased, index, terms), wait)
+
+    def settle_all(
+        self, leased: Leased, indexes: range | list[int], terms: Terms, wait: bool
+    ) -> Settled:
+        self._guard.check()
+        return self._settle(partial(self._core.settle_all, leased, indexes, terms), wait)
+
+    def _settle(self, verdict: Verdict, wait: bool) -> Settled:
         future: concurrent.futures.Future[None] | None = None
         if wait:
             future = concurrent.futures.Future()
         if threading.get_ident() == self._thread:
-            self._core.settle(leased, index, terms, future)
+            verdict(future)
         else:
             try:
-                self._loop.call_soon_threadsafe(self._settle_later, leased, index, terms, future)
+                self._loop.call_soon_threadsafe(self._settle_later, verdict, future)
             except RuntimeError as error:
                 raise ClosedError("the event loop of the consumer has ended") from error
         return SENT if future is None else Settled(future)
 
     def _settle_later(
-        self,
-        leased: Leased,
-        index: int,
-        terms: Terms,
-        future: concurrent.futures.Future[None] | None,
+        self, verdict: Verdict, future: concurrent.futures.Future[None] | None
     ) -> None:
         try:
-            self._core.settle(leased, index, terms, future)
+            verdict(future)
         except HermesError as error:
             fail(future, error)
             if future is None:
@@ -231,6 +242,12 @@ class AsyncReading(AsyncMessages[EventT]):
         if not self._core.is_ahead:
             self._taken.set()
         return message
+
+    def _take_batch(self, inbox: Inbox[Any]) -> MessageBatch[EventT] | None:
+        batch = super()._take_batch(inbox)
+        if not self._core.is_ahead:
+            self._taken.set()
+        return batch
 
     async def _run(self, factory: Any, opened: asyncio.Future[None]) -> None:
         core, backoff = self._core, Backoff()

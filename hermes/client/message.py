@@ -86,6 +86,11 @@ class Message(Generic[EventT_co]):
     # ------------------------------------------------------------------ contents
 
     @property
+    def index(self) -> int:
+        """Place in the batch it came in."""
+        return self._index
+
+    @property
     def subject(self) -> str:
         return self._delivered.subject
 

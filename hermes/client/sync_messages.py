@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from hermes.client.core.deliveries import Delivered
 from hermes.client.core.inbox import Inbox
 from hermes.client.message import Message
+from hermes.client.message_batch import MessageBatch
 from hermes.client.options import Seconds, to_ns
 from hermes.client.sync_connection import SyncConnection
 from hermes.client.sync_stream import WAIT_SLICE_S
@@ -24,6 +25,7 @@ from hermes.client.typed import decode_event
 from hermes.errors import ClosedError, DecodeError, InvalidArgumentError, PreconditionError
 
 EventT = TypeVar("EventT")
+TakenT = TypeVar("TakenT")
 OnDecodeError = Literal["reject", "raise"]
 
 _log = logging.getLogger("hermes.client")
@@ -99,10 +101,19 @@ class Messages(ABC, Generic[EventT]):
 
     def __next__(self) -> Message[EventT]:
         """The next message."""
-        message = self._next(lambda: False)
+        message = self._next(self._take, _never)
         if message is None:
             raise StopIteration
         return message
+
+    def batches(self) -> Batches[EventT]:
+        """The same messages by batch, as they came: by far the cheapest way to many."""
+        self._entered()
+        return Batches(self)
+
+    def next_batch(self) -> MessageBatch[EventT] | None:
+        """The next batch; None at the end."""
+        return self._next(self._take_batch, _never)
 
     def fetch(
         self,
@@ -174,7 +185,7 @@ class Messages(ABC, Generic[EventT]):
         failures: list[BaseException],
     ) -> None:
         try:
-            while (message := self._next(stop.is_set)) is not None:
+            while (message := self._next(self._take, stop.is_set)) is not None:
                 try:
                     handler(message)
                 except Exception as error:  # noqa: BLE001 -- the nack carries it
@@ -191,14 +202,16 @@ class Messages(ABC, Generic[EventT]):
 
     # ------------------------------------------------------------------ details
 
-    def _next(self, stopped: Callable[[], bool]) -> Message[EventT] | None:
-        """The next message; None at the end. Raises what ended the stream."""
+    def _next(
+        self, take: Callable[[Inbox[Any]], TakenT | None], stopped: Callable[[], bool]
+    ) -> TakenT | None:
+        """The next message or batch; None at the end. Raises what ended the stream."""
         inbox = self._entered()
         with self._arrived:
             while not stopped():
-                message = self._take(inbox)
-                if message is not None:
-                    return message
+                taken = take(inbox)
+                if taken is not None:
+                    return taken
                 if inbox.error is not None and not self._left:
                     raise inbox.error
                 if inbox.ended or self._left:
@@ -239,6 +252,26 @@ class Messages(ABC, Generic[EventT]):
                 return message
         return None
 
+    def _take_batch(self, inbox: Inbox[Any]) -> MessageBatch[EventT] | None:
+        while (taken := inbox.take_batch()) is not None:
+            delivered, indexes = taken
+            if not self._decodes_early:
+                return MessageBatch(delivered, indexes, self)
+            batch: MessageBatch[EventT] = MessageBatch(delivered, indexes, self)
+            good: list[Message[EventT]] = []
+            for message in batch.messages():
+                try:
+                    _ = message.event
+                except DecodeError as error:
+                    self._on_undecodable(message, error)
+                else:
+                    good.append(message)
+            if len(good) == len(batch):
+                return batch
+            if good:
+                return MessageBatch(delivered, [message.index for message in good], self, good)
+        return None
+
     def _on_undecodable(self, message: Message[EventT], error: DecodeError) -> None:
         _log.warning("skipped %s: %s", message.subject, error)
 
@@ -249,3 +282,25 @@ class Messages(ABC, Generic[EventT]):
         return decode_event(
             self._kinds, delivered.subject, delivered.payload(index), delivered.headers(index)
         )
+
+
+class Batches(Generic[EventT]):
+    """Iterates over what a receiver gets, batch by batch. Several threads may."""
+
+    __slots__ = ("_messages",)
+
+    def __init__(self, messages: Messages[EventT]) -> None:
+        self._messages = messages
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> MessageBatch[EventT]:
+        batch = self._messages.next_batch()
+        if batch is None:
+            raise StopIteration
+        return batch
+
+
+def _never() -> bool:
+    return False

@@ -27,6 +27,7 @@ from hermes.client.core.stream import fail, resolve
 from hermes.client.core.subscribing import SubscribeCore, SubscriptionState
 from hermes.client.errors import error_from_rpc
 from hermes.client.message import SENT, Message, Settled
+from hermes.client.message_batch import MessageBatch
 from hermes.client.sync_connection import SyncConnection
 from hermes.client.sync_messages import Messages, OnDecodeError
 from hermes.client.sync_stream import WAIT_SLICE_S, SyncStream
@@ -109,9 +110,23 @@ class Consumer(Messages[EventT]):
             with self._lock:
                 self._core.settle(leased, index, terms)
             return SENT
+        return self._settle(partial(self._core.settle, leased, index, terms))
+
+    def settle_all(
+        self, leased: Leased, indexes: range | list[int], terms: Terms, wait: bool
+    ) -> Settled:
+        self._guard.check()
+        if not wait:
+            with self._lock:
+                self._core.settle_all(leased, indexes, terms)
+            return SENT
+        return self._settle(partial(self._core.settle_all, leased, indexes, terms))
+
+    def _settle(self, verdict: Callable[[concurrent.futures.Future[None]], None]) -> Settled:
+        """Give a verdict and wait for its commit."""
         future: concurrent.futures.Future[None] = concurrent.futures.Future()
         with self._lock:
-            self._core.settle(leased, index, terms, future)
+            verdict(future)
         self._connection.wait(future, self._guard.check)
         return Settled(future)
 
@@ -232,6 +247,12 @@ class Reading(Messages[EventT]):
         if not self._core.is_ahead:
             self._taken.notify_all()
         return message
+
+    def _take_batch(self, inbox: Inbox[Any]) -> MessageBatch[EventT] | None:
+        batch = super()._take_batch(inbox)
+        if not self._core.is_ahead:
+            self._taken.notify_all()
+        return batch
 
     def _run(self, factory: Any, opened: concurrent.futures.Future[None]) -> None:
         core, backoff = self._core, Backoff()

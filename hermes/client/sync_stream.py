@@ -107,10 +107,10 @@ class SyncStream:
                 if error is not None and not is_retryable(error):
                     self._core.on_failed(error)
                     return
+                lost = error or ConnectionLostError("the broker ended the stream")
                 if self._core.is_open:
                     backoff.reset()
-                    _log.info("%s: %s; reconnecting", self._method.name, error)
-                lost = error or ConnectionLostError("the broker ended the stream")
+                    _log.info("%s: %s; reconnecting", self._method.name, lost)
                 self._core.on_lost(lost, self._clock.monotonic_ns())
                 if self._closing:
                     return

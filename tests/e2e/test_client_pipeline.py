@@ -88,7 +88,7 @@ async def test_a_refused_message_takes_no_other_with_it(client: hermes.AsyncClie
     publisher = client.publisher()
     for n in range(8):
         await publisher.send("b", b"%d" % n, headers={"h": "x" * 20_000} if n in bad else None)
-    with pytest.raises(hermes.PublishError, match="2 messages were not acknowledged.*headers"):
+    with pytest.raises(hermes.PublishError, match=r"2 messages were not acknowledged.*headers"):
         await publisher.aclose()
     assert await stored(client, "b") == [b"%d" % n for n in range(8) if n not in bad]
 

@@ -126,10 +126,7 @@ class ConsumeCore:
         its `waiter` gets StaleError. Raises `ClosedError` after close, and what ended
         the stream after it has failed.
         """
-        if self._closing:
-            raise ClosedError("the consumer was left; its unsettled messages are released")
-        if self._failed is not None:
-            raise self._failed
+        self._check_usable()
         offset = leased.first_offset + index
         if terms.verdict == pb.VERDICT_EXTEND:
             if leased.states[index] == SETTLED:
@@ -142,6 +139,41 @@ class ConsumeCore:
             self._leases.close(leased, index, SETTLED)
         self._settlements.add(terms, (offset,), waiter)
         self.wake()
+
+    def settle_all(
+        self,
+        leased: Leased,
+        indexes: range | list[int],
+        terms: Terms,
+        waiter: Waiter | None = None,
+    ) -> None:
+        """Give one verdict, which settles, on many messages of a delivery.
+
+        Those that have a verdict already keep it; if all have, `waiter` gets StaleError,
+        but for an ack. `waiter` gets StaleError too if one of them does not count.
+        Raises as `settle` does.
+        """
+        self._check_usable()
+        states, first = leased.states, leased.first_offset
+        if not isinstance(indexes, range) or states.find(SETTLED, indexes.start, indexes.stop) >= 0:
+            left = [index for index in indexes if states[index] != SETTLED]
+            if not left and (terms != ACK or waiter is None):
+                fail(waiter, stale_error(first + indexes[0]))
+                return
+            flat = to_ranges(left or list(indexes))
+            runs = list(zip(flat[::2], flat[1::2], strict=True))
+        else:
+            runs = [(indexes.start, indexes.stop - 1)]
+        for start, last in runs:
+            self._leases.settle_run(leased, start, last + 1)
+            self._settlements.add_run(terms, first + start, first + last, waiter)
+        self.wake()
+
+    def _check_usable(self) -> None:
+        if self._closing:
+            raise ClosedError("the consumer was left; its unsettled messages are released")
+        if self._failed is not None:
+            raise self._failed
 
     def close(self) -> None:
         """Leave, after all verdicts given before; the inbox ends."""

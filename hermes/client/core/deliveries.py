@@ -48,6 +48,14 @@ class Delivered:
     def payload(self, index: int) -> bytes:
         return self._decode_content().payloads[index]
 
+    def payloads(self, indexes: range | list[int]) -> list[bytes]:
+        """Those at `indexes`, decoded in one step."""
+        payloads = self._decode_content().payloads
+        if isinstance(indexes, range):
+            whole = len(indexes) == len(payloads)
+            return list(payloads) if whole else payloads[indexes.start : indexes.stop]
+        return [payloads[index] for index in indexes]
+
     def headers(self, index: int) -> dict[str, str]:
         """A fresh dict."""
         columns = self._decode_content().headers

@@ -56,6 +56,19 @@ class Inbox(Generic[DeliveredT]):
             self.buffered_bytes -= delivered.size_bytes
         return None
 
+    def take_batch(self) -> tuple[DeliveredT, range | list[int]] | None:
+        """What is left of the oldest delivery, as indexes; None when nothing is buffered."""
+        entries = self._entries
+        while entries:
+            delivered, indexes = entries.popleft()
+            self.buffered_bytes -= delivered.size_bytes
+            rest = list(indexes)
+            if rest:
+                self.buffered -= len(rest)
+                first, last = rest[0], rest[-1]
+                return delivered, range(first, last + 1) if last - first < len(rest) else rest
+        return None
+
     def drop_oldest(self) -> tuple[DeliveredT, int]:
         """Drop the rest of the oldest entry; gives it and how many messages it held."""
         delivered, indexes = self._entries.popleft()

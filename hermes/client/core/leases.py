@@ -93,6 +93,18 @@ class LeaseTable:
                 del table[leased.serial]
         return was_open
 
+    def settle_run(self, leased: Leased, first: int, end: int) -> None:
+        """Mark the messages first, ..., end-1 SETTLED."""
+        states = leased.states
+        opened = states.count(OPEN, first, end)
+        states[first:end] = bytes((SETTLED,)) * (end - first)
+        table = self._running_out if leased.running_out else self._leases
+        if opened and leased.serial in table:
+            self.unsettled -= opened
+            leased.unsettled -= opened
+            if not leased.unsettled:
+                del table[leased.serial]
+
     def next_due_ns(self) -> int | None:
         firsts = [next(iter(t.values())) for t in (self._leases, self._running_out) if t]
         return min((leased.due_ns for leased in firsts), default=None)

@@ -31,15 +31,22 @@ class Terms(msgspec.Struct, frozen=True, gc=False):
 ACK = Terms(pb.VERDICT_ACK)
 
 
+# Who waits for the verdict on the offsets first..last, both included.
+_Waiting = tuple[int, int, Waiter]
+
+
 class _Gathered(msgspec.Struct):
+    """Single offsets, and runs (first, last), in any order."""
+
     offsets: list[int]
-    waiters: list[tuple[int, Waiter]]
+    runs: list[tuple[int, int]]
+    waiters: list[_Waiting]
 
 
 class _Sent(msgspec.Struct):
     terms: Terms
     ranges: list[int]
-    waiters: list[tuple[int, Waiter]]
+    waiters: list[_Waiting]
 
 
 class Settlements:
@@ -62,13 +69,19 @@ class Settlements:
 
     def add(self, terms: Terms, offsets: Iterable[int], waiter: Waiter | None = None) -> None:
         """Gather verdicts; `waiter` gets None at commit, or StaleError."""
-        gathered = self._gathered.get(terms)
-        if gathered is None:
-            gathered = self._gathered[terms] = _Gathered([], [])
+        gathered = self._gathering(terms)
         before = len(gathered.offsets)
         gathered.offsets.extend(offsets)
         if waiter is not None:
-            gathered.waiters.append((gathered.offsets[before], waiter))
+            offset = gathered.offsets[before]
+            gathered.waiters.append((offset, offset, waiter))
+
+    def add_run(self, terms: Terms, first: int, last: int, waiter: Waiter | None = None) -> None:
+        """The same for the offsets first..last, both included, in one step."""
+        gathered = self._gathering(terms)
+        gathered.runs.append((first, last))
+        if waiter is not None:
+            gathered.waiters.append((first, last, waiter))
 
     def take(self) -> list[pb.Settlement]:
         """Everything gathered, at most SETTLEMENT_RANGES_MAX ranges; the rest stays."""
@@ -79,10 +92,12 @@ class Settlements:
                 break
             gathered = self._gathered.pop(terms)
             ranges = to_ranges(gathered.offsets)
+            if gathered.runs:
+                ranges = join_runs([*gathered.runs, *_pairs(ranges)])
             waiters = gathered.waiters
             if len(ranges) > 2 * room:
                 ranges, rest = ranges[: 2 * room], ranges[2 * room :]
-                left = _Gathered(list(_offsets(rest)), [w for w in waiters if w[0] >= rest[0]])
+                left = _Gathered([], _pairs(rest), [w for w in waiters if w[0] >= rest[0]])
                 waiters = [w for w in waiters if w[0] < rest[0]]
                 self._gathered[terms] = left
             room -= len(ranges) // 2
@@ -92,7 +107,7 @@ class Settlements:
     def on_confirmed(self, tokens: Iterable[int]) -> None:
         for token in tokens:
             sent = self._sent.pop(token, None)
-            for _, waiter in sent.waiters if sent else ():
+            for *_, waiter in sent.waiters if sent else ():
                 resolve(waiter, None)
 
     def on_stale(self, stale: pb.Stale) -> None:
@@ -101,8 +116,9 @@ class Settlements:
         if sent is None:
             return
         ranges = list(stale.ranges)
-        for offset, waiter in sent.waiters:
-            if in_ranges(offset, ranges):
+        for first, last, waiter in sent.waiters:
+            offset = first_common(first, last, ranges)
+            if offset is not None:
                 fail(waiter, stale_error(offset))
 
     def on_lost(self) -> None:
@@ -111,32 +127,41 @@ class Settlements:
         sent, self._sent = self._sent, {}
         for item in sent.values():
             if item.terms == ACK:
-                self._keep(item.waiters, _offsets(item.ranges))
+                self._keep(item.waiters, (), _pairs(item.ranges))
             else:
-                for _, waiter in item.waiters:
+                for *_, waiter in item.waiters:
                     fail(waiter, ConnectionLostError("the outcome of the verdict is unknown"))
         for terms, item_gathered in gathered.items():
             if terms == ACK:
-                self._keep(item_gathered.waiters, item_gathered.offsets)
+                self._keep(item_gathered.waiters, item_gathered.offsets, item_gathered.runs)
             else:
-                for offset, waiter in item_gathered.waiters:
+                for offset, _, waiter in item_gathered.waiters:
                     fail(waiter, stale_error(offset))
 
     def on_failed(self, error: HermesError) -> None:
         waiters = [w for gathered in self._gathered.values() for w in gathered.waiters]
         waiters += [w for sent in self._sent.values() for w in sent.waiters]
-        for _, waiter in waiters:
+        for *_, waiter in waiters:
             fail(waiter, error)
         self._gathered.clear()
         self._sent.clear()
 
-    def _keep(self, waiters: list[tuple[int, Waiter]], offsets: Iterable[int]) -> None:
-        acks = self._gathered.setdefault(ACK, _Gathered([], []))
+    def _gathering(self, terms: Terms) -> _Gathered:
+        gathered = self._gathered.get(terms)
+        if gathered is None:
+            gathered = self._gathered[terms] = _Gathered([], [], [])
+        return gathered
+
+    def _keep(
+        self, waiters: list[_Waiting], offsets: Iterable[int], runs: list[tuple[int, int]]
+    ) -> None:
+        acks = self._gathering(ACK)
         acks.offsets.extend(offsets)
+        acks.runs.extend(runs)
         acks.waiters.extend(waiters)
 
     def _settlement(
-        self, terms: Terms, ranges: list[int], waiters: list[tuple[int, Waiter]]
+        self, terms: Terms, ranges: list[int], waiters: list[_Waiting]
     ) -> pb.Settlement:
         token, self._next_token = self._next_token, self._next_token + 1
         self._sent[token] = _Sent(terms, ranges, waiters)
@@ -177,13 +202,24 @@ def to_ranges(offsets: list[int]) -> list[int]:
     return ranges
 
 
-def in_ranges(offset: int, ranges: list[int]) -> bool:
-    """Is the offset in one of the flattened, inclusive ranges?"""
-    return any(
-        first <= offset <= last for first, last in zip(ranges[::2], ranges[1::2], strict=True)
-    )
+def join_runs(runs: list[tuple[int, int]]) -> list[int]:
+    """Inclusive runs in any order to sorted, flattened ranges. Sorts in place."""
+    runs.sort()
+    ranges: list[int] = []
+    for first, last in runs:
+        if ranges and first <= ranges[-1] + 1:
+            if last > ranges[-1]:
+                ranges[-1] = last
+        else:
+            ranges += (first, last)
+    return ranges
 
 
-def _offsets(ranges: list[int]) -> Iterable[int]:
-    for first, last in zip(ranges[::2], ranges[1::2], strict=True):
-        yield from range(first, last + 1)
+def first_common(first: int, last: int, ranges: list[int]) -> int | None:
+    """The first offset of first..last that is in one of the flattened, inclusive ranges."""
+    found = [max(first, a) for a, b in _pairs(ranges) if a <= last and first <= b]
+    return min(found, default=None)
+
+
+def _pairs(ranges: list[int]) -> list[tuple[int, int]]:
+    return list(zip(ranges[::2], ranges[1::2], strict=True))

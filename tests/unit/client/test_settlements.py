@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.settlements import ACK, Settlements, Terms, in_ranges, to_ranges
+from hermes.client.core.settlements import (
+    ACK,
+    Settlements,
+    Terms,
+    first_common,
+    join_runs,
+    to_ranges,
+)
 from hermes.errors import ClosedError, ConnectionLostError, StaleError
 from hermes.limits import SETTLEMENT_RANGES_MAX
 
@@ -33,7 +40,55 @@ def test_ranges_hold_exactly_the_offsets(offsets: list[int]) -> None:
     # Ascending, disjoint and not adjacent: as few as possible.
     flat = list(zip(ranges[::2], ranges[1::2], strict=True))
     assert all(last + 1 < first for (_, last), (first, _) in pairwise(flat))
-    assert all(in_ranges(offset, ranges) == (offset in set(offsets)) for offset in range(61))
+    for offset in range(61):
+        expected = offset if offset in set(offsets) else None
+        assert first_common(offset, offset, ranges) == expected
+
+
+RUNS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)).map(lambda r: (r[0], sum(r))))
+
+
+@given(RUNS)
+def test_runs_are_joined_into_as_few_as_possible(runs: list[tuple[int, int]]) -> None:
+    ranges = join_runs(list(runs))
+    assert as_set(ranges) == {offset for first, last in runs for offset in range(first, last + 1)}
+    flat = list(zip(ranges[::2], ranges[1::2], strict=True))
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(flat))
+
+
+def test_runs_and_single_offsets_leave_together() -> None:
+    out = Settlements()
+    out.add_run(ACK, 10, 19)
+    out.add(ACK, (20,))
+    out.add_run(ACK, 0, 4)
+    (settlement,) = out.take()
+    assert list(settlement.ranges) == [0, 4, 10, 20]
+
+
+def test_a_run_is_stale_when_one_of_it_is() -> None:
+    out = Settlements()
+    good, bad = waiter(), waiter()
+    out.add_run(NACK, 0, 9, good)
+    out.add_run(NACK, 10, 19, bad)
+    (settlement,) = out.take()
+    out.on_stale(pb.Stale(token=settlement.token, ranges=[15, 15]))
+    out.on_confirmed([settlement.token])
+    assert good.result(0) is None
+    with pytest.raises(StaleError, match="offset 15"):
+        bad.result(0)
+
+
+def test_acked_runs_are_kept_over_a_lost_connection() -> None:
+    out = Settlements()
+    kept = waiter()
+    out.add_run(ACK, 0, 9, kept)
+    out.take()
+    out.add_run(ACK, 10, 12)
+    out.on_lost()
+    (settlement,) = out.take()
+    assert list(settlement.ranges) == [0, 12]
+    out.on_confirmed([settlement.token])
+    assert kept.result(0) is None
 
 
 def test_acks_gather_into_ranges_under_one_token() -> None:
