@@ -100,11 +100,12 @@ class AsyncMessages(ABC, Generic[EventT]):
 
     async def __anext__(self) -> Message[EventT]:
         """The next message. Cancelling it loses none."""
-        inbox = self._entered()
-        self._turn += 1
-        if self._turn >= _MESSAGES_PER_TURN:
+        inbox = self._inbox
+        if inbox is None or self._turn >= _MESSAGES_PER_TURN:
+            inbox = self._entered()
             self._turn = 0
             await asyncio.sleep(0)
+        self._turn += 1
         while (message := self._take(inbox)) is None:
             await self._wait(inbox)
         return message
@@ -127,6 +128,7 @@ class AsyncMessages(ABC, Generic[EventT]):
 
     async def _wait(self, inbox: Inbox[Any]) -> None:
         """Wait for something to take, or for the end and raise it."""
+        self._guard.check()
         if inbox.ended or self._left:
             if inbox.error is not None and not self._left:
                 raise inbox.error
@@ -224,7 +226,7 @@ class AsyncMessages(ABC, Generic[EventT]):
 
     def _take(self, inbox: Inbox[Any]) -> Message[EventT] | None:
         while (taken := inbox.take()) is not None:
-            message: Message[EventT] = Message(*taken, self)
+            message: Message[EventT] = Message(taken[0], taken[1], self)
             if not self._decodes_early:
                 return message
             try:

@@ -126,8 +126,15 @@ class ConsumeCore:
         its `waiter` gets StaleError. Raises `ClosedError` after close, and what ended
         the stream after it has failed.
         """
-        self._check_usable()
+        if self._closing or self._failed is not None:
+            self._check_usable()
         offset = leased.first_offset + index
+        if terms is ACK and waiter is None:
+            if leased.states[index] != SETTLED:
+                self._leases.close(leased, index, SETTLED)
+                if self._settlements.add_ack(offset):
+                    self.wake()
+            return
         if terms.verdict == pb.VERDICT_EXTEND:
             if leased.states[index] == SETTLED:
                 fail(waiter, stale_error(offset))

@@ -46,7 +46,10 @@ class Delivered:
         return 1 if self._batch.head == HEAD_OF_ONE else self._decode_head().count
 
     def payload(self, index: int) -> bytes:
-        return self._decode_content().payloads[index]
+        content = self._content
+        if content is None:
+            content = self._decode_content()
+        return content.payloads[index]
 
     def payloads(self, indexes: range | list[int]) -> list[bytes]:
         """Those at `indexes`, decoded in one step."""

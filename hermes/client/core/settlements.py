@@ -76,6 +76,15 @@ class Settlements:
             offset = gathered.offsets[before]
             gathered.waiters.append((offset, offset, waiter))
 
+    def add_ack(self, offset: int) -> bool:
+        """An ack nobody waits for, in few steps; true when it is the first to be gathered."""
+        gathered = self._gathered.get(ACK)
+        if gathered is None:
+            self._gathered[ACK] = _Gathered([offset], [], [])
+            return True
+        gathered.offsets.append(offset)
+        return False
+
     def add_run(self, terms: Terms, first: int, last: int, waiter: Waiter | None = None) -> None:
         """The same for the offsets first..last, both included, in one step."""
         gathered = self._gathering(terms)
