@@ -59,7 +59,7 @@ async def _python(server: ServerProcess, block: str) -> str:
 
 def test_every_python_block_is_known(repository: Path) -> None:
     """A new block needs its own test here."""
-    assert len(_blocks(repository, "python")) == 3
+    assert len(_blocks(repository, "python")) == 4
 
 
 async def test_durable(server: ServerProcess, repository: Path) -> None:
@@ -77,6 +77,11 @@ async def test_live(server: ServerProcess, repository: Path) -> None:
 async def test_typed(server: ServerProcess, repository: Path) -> None:
     out = await _python(server, _blocks(repository, "python")[2])
     assert out == "eu 1999\n"
+
+
+async def test_fast(server: ServerProcess, repository: Path) -> None:
+    out = await _python(server, _blocks(repository, "python")[3])
+    assert out == "done with 10000\n"
 
 
 def _commands(repository: Path) -> list[list[str]]:
