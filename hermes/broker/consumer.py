@@ -17,8 +17,8 @@ unsettled, not with what was ever sent.
 `TRANSITIONS` is that picture as a table. An event that is not in it for the state an
 offset is in raises IllegalTransitionError and changes nothing.
 
-`failures` counts verdicts against a message, `releases` the times it came back for
-free; `attempt` counts deliveries. What to decide on them stands in settling.py,
+`failures` counts verdicts against a message, `releases` the times it came back because
+a member was lost; `attempt` counts deliveries. What to decide on them stands in settling.py,
 redelivery.py and dispatch.py, not here.
 """
 
@@ -302,7 +302,9 @@ class Consumer:
         failed = isinstance(event, (ev.Nacked, ev.Expired))
         released = False
         if isinstance(event, ev.Released):
-            failed, released = event.failure, not event.failure
+            failed = event.failure
+            # A restart, a drain or a hand-back says nothing against the message.
+            released = event.cause is ev.ReleaseCause.MEMBER_GONE and not failed
         due_ns = NEVER_NS if isinstance(event, ev.Rejected) else event.due_ns
         for first, last, lease in self._take_leases(event.ranges):
             self.restore_waiting(

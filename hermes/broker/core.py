@@ -41,6 +41,7 @@ class Core:
         self.journal = Journal(state, log)
         self.time = time
         self.failure: HermesError | None = None
+        self.stopped = False  # ServerStopped is recorded: nothing may follow it
         self._clock = clock
 
     def now_ns(self) -> int:
@@ -53,12 +54,14 @@ class Core:
         return self.time.step(self._clock.monotonic_ns(), self._clock.wall_ns())
 
     def begin(self) -> int:
-        """Every command begins here: refuse after a failure, wake the host, read the time.
+        """Every command begins here: refuse after the end, wake the host, read the time.
 
         Raises UnavailableError.
         """
         if self.failure is not None:
             raise UnavailableError("the broker is reopening its log", hint="try again shortly")
+        if self.stopped:
+            raise UnavailableError("the broker has stopped", hint="try again shortly")
         self.host.wake()
         return self.now_ns()
 

@@ -70,6 +70,7 @@ class Deliveries:
         self._by_consumer: dict[str, list[Seat]] = {}
         self._alarms: list[tuple[int, str]] = []  # heap: (engine time, consumer)
         self._alarm_of: dict[str, int] = {}
+        self._expire_from_ns = 0  # engine time; no lease expires before
 
     # --------------------------------------------------------------- members
 
@@ -128,8 +129,14 @@ class Deliveries:
             if consumer is not None and feed is not None:
                 self._visit(consumer, feed, now_ns, at_ns)
 
+    def hold_expiry(self, until_ns: int) -> None:
+        """Let no lease expire before `until_ns`: this process did not run for a while, and
+        what members sent meanwhile is not read yet."""
+        self._expire_from_ns = until_ns
+
     def _visit(self, consumer: Consumer, feed: Feed, now_ns: int, at_ns: int) -> None:
-        self._expire(consumer, now_ns, at_ns)
+        if now_ns >= self._expire_from_ns:
+            self._expire(consumer, now_ns, at_ns)
         self._surface_due(consumer, feed, now_ns)
         self._refill(consumer, feed)
         slots = [self._slot(consumer, seat) for seat in self._by_consumer[consumer.name]]
@@ -311,18 +318,17 @@ class Deliveries:
 
     def _set_alarm(self, consumer: Consumer, now_ns: int) -> None:
         # What is overdue already waits for room, and room marks the consumer ready.
-        times = [
-            due_ns
-            for due_ns in (consumer.deadlines.next_due_ns(), consumer.dues.next_due_ns())
-            if due_ns is not None and due_ns > now_ns
-        ]
+        deadline_ns, due_ns = consumer.deadlines.next_due_ns(), consumer.dues.next_due_ns()
+        if deadline_ns is not None:
+            deadline_ns = max(deadline_ns, self._expire_from_ns)
+        times = [at for at in (deadline_ns, due_ns) if at is not None and at > now_ns]
         if not times:
             return
-        due_ns = min(times)
+        alarm_ns = min(times)
         set_for = self._alarm_of.get(consumer.name)
-        if set_for is None or due_ns < set_for or set_for <= now_ns:
-            self._alarm_of[consumer.name] = due_ns
-            heappush(self._alarms, (due_ns, consumer.name))
+        if set_for is None or alarm_ns < set_for or set_for <= now_ns:
+            self._alarm_of[consumer.name] = alarm_ns
+            heappush(self._alarms, (alarm_ns, consumer.name))
             if len(self._alarms) > SLACK * len(self._alarm_of) + REBUILD_MIN:
                 # Mostly alarms that an earlier one made needless, or of consumers left.
                 self._alarms = [(at_ns, name) for name, at_ns in self._alarm_of.items()]

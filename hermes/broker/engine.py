@@ -99,6 +99,7 @@ class Engine:
         for subscription in list(self.fanout.buffers):
             self.unsubscribe(subscription)
         self.journal.record(ev.ServerStopped(engine_time_ns=now_ns, reason=reason))
+        self.core.stopped = True
         self.journal.after_commit(on_stopped)
 
     # --------------------------------------------------------------- sessions
@@ -231,8 +232,14 @@ class Engine:
         )
         self.journal.after_commit(partial(self.core.log.drop, segment.first_lsn))
 
+    def hold_expiry(self, for_ns: int) -> None:
+        """The process stood still: give what members sent meanwhile time to be read."""
+        self.deliveries.hold_expiry(self.core.now_ns() + for_ns)
+
     def tick(self) -> None:
         """Once in a while: idle sessions, inactive consumers, old dead letters, clock steps."""
+        if self.core.stopped:
+            return
         now_ns = self.core.begin()
         step_ns = self.core.wall_step_ns()
         if step_ns:

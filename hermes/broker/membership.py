@@ -143,7 +143,7 @@ class Membership:
         seat: Seat,
         *,
         lost: bool,
-        cause: ev.ReleaseCause = ev.ReleaseCause.MEMBER_GONE,
+        cause: ev.ReleaseCause | None = None,
         reason: str = "",
     ) -> None:
         """A member's stream ended; `lost` when it broke. Idempotent."""
@@ -157,7 +157,7 @@ class Membership:
                 seat.member,
                 session=seat.session,
                 lost=lost and not seat.unsent,  # it cannot fail on what it never had
-                cause=cause,
+                cause=cause or _leave_cause(lost=lost),
                 reason=reason,
                 now_ns=now_ns,
                 at_ns=self._journal.wall_ns,
@@ -230,3 +230,7 @@ class Membership:
 
 def _deleted(name: str) -> NotFoundError:
     return NotFoundError(f"consumer {name!r} was deleted", consumer=name)
+
+
+def _leave_cause(*, lost: bool) -> ev.ReleaseCause:
+    return ev.ReleaseCause.MEMBER_GONE if lost else ev.ReleaseCause.HANDED_BACK

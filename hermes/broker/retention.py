@@ -1,7 +1,7 @@
 """[P] Which segments may go, and why the others stay.
 
 Plan, then act: `plan_gc` looks at facts and returns one line per segment with its
-reason; an executor (loops.py) does what the plan says. This version drops whole
+reason; an executor (hermes/server/upkeep.py) does what the plan says. This version drops whole
 segments from the oldest end that are past `audit_retention` and hold nothing needed;
 payloads stay as long as their segment.
 """

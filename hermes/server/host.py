@@ -33,6 +33,10 @@ from hermes.server.sessions import Stream, Streams
 
 T = TypeVar("T")
 NS_PER_SEC = 1e9
+# There is a turn every second at least; after longer than this the process was stopped,
+# suspended or starved, and gets so long to read what came in meanwhile.
+STANDSTILL_NS = 3_000_000_000
+CATCH_UP_NS = 1_000_000_000
 
 _log = get_logger("hermes.server")
 
@@ -61,6 +65,7 @@ class Host:
         self.followers: set[Stream] = set()  # to be woken at each commit
         self.producers: dict[bytes, Stream] = {}  # who publishes under which producer id
         self.failed: asyncio.Future[HermesError] = self._loop.create_future()
+        self._turned_at_ns = clock.monotonic_ns()
 
     # ------------------------------------------------- for the engine (Host)
 
@@ -72,7 +77,12 @@ class Host:
 
     def _turn(self) -> None:
         self._turn_is_due = False
+        now_ns = self._clock.monotonic_ns()
+        stood_still = now_ns - self._turned_at_ns > STANDSTILL_NS
+        self._turned_at_ns = now_ns
         try:
+            if stood_still:
+                self.engine.hold_expiry(CATCH_UP_NS)
             self.engine.turn()
         except Exception as error:  # noqa: BLE001 - state and log may disagree: stop
             self.fail(error)

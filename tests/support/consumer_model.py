@@ -137,7 +137,7 @@ class ConsumerModel:
                 assert self.held_by(event.member) == [], "not the only lease of a lost member"
                 message.failures += 1
             case ev.Released():
-                message.releases += 1
+                message.releases += event.cause == ev.ReleaseCause.MEMBER_GONE
                 assert event.due_ns == event.engine_time_ns, "a free release is due at once"
         message.due_ns = 0 if isinstance(event, ev.Rejected) else event.due_ns
 

@@ -151,7 +151,7 @@ class ConsumerModel:
         message.state, message.time_ns = WAITING, event.due_ns
         if isinstance(event, ev.Released) and not event.failure:
             require(event.due_ns <= event.engine_time_ns, "a release is due at once")
-            message.releases += 1
+            message.releases += event.cause == ev.ReleaseCause.MEMBER_GONE
             return
         if self.line.durable_lsn is not None:
             lsn = self.delivered_lsn[event.member, offset, event.attempt]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from hermes import limits
@@ -36,7 +37,7 @@ def event_of(kind: type[ev.Event], ranges: Ranges = ((OFFSET, OFFSET),)) -> ev.R
         "cause": ev.DeadCause.TOO_MANY_FAILURES, "attempts": 1, "failures": 1, "mean_bytes": 3,
     }  # fmt: skip
     if kind is ev.Released:
-        values["cause"] = ev.ReleaseCause.HANDED_BACK
+        values["cause"] = ev.ReleaseCause.MEMBER_GONE
     event = kind(**{n: values[n] for n in kind.__struct_fields__ if n in values})
     assert isinstance(event, ev.RangesEvent)
     return event
@@ -232,3 +233,13 @@ def test_the_heaps_do_not_grow_with_what_is_settled() -> None:
         consumer.fold(event_of(ev.DeadLettered, ((offset, offset),)))
     assert len(consumer.deadlines) < 2_000
     assert len(consumer.dues) == 0
+
+
+@pytest.mark.parametrize("cause", [c for c in ev.ReleaseCause if c != ev.ReleaseCause.MEMBER_GONE])
+def test_only_the_loss_of_a_member_makes_a_message_suspect(cause: ev.ReleaseCause) -> None:
+    # Three deploys of the server once made a consumer work one message at a time.
+    consumer = consumer_in(S.LEASED)
+    event = event_of(ev.Released)
+    consumer.fold(msgspec.structs.replace(event, cause=cause))
+    waiting = consumer.waiting.at(OFFSET)
+    assert waiting is not None and (waiting.failures, waiting.releases) == (2, 1)

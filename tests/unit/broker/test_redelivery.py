@@ -136,7 +136,7 @@ def test_a_release_is_due_at_once_and_free() -> None:
     assert isinstance(event, ev.Released)
     assert (event.due_ns, event.failure) == (50, False)
     held.fold(event)
-    assert [(w.failures, w.releases) for _, _, w in held.waiting.items()] == [(0, 1)]
+    assert [(w.failures, w.releases) for _, _, w in held.waiting.items()] == [(0, 0)]
 
 
 @pytest.mark.parametrize(

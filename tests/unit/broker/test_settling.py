@@ -104,4 +104,4 @@ def test_an_extension_begins_the_ack_timeout_anew(consumer: Consumer) -> None:
 
 def test_a_release_costs_nothing(consumer: Consumer) -> None:
     settle(consumer, Verdict.RELEASE, (0, 4))
-    assert consumer.waiting.at(0) == Waiting(1, 0, 1, 50)
+    assert consumer.waiting.at(0) == Waiting(1, 0, 0, 50)
