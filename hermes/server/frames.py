@@ -43,6 +43,16 @@ class Deliveries:
     def add(self, assignments: Sequence[Assignment]) -> None:
         self._queue.extend(assignments)
 
+    def unsent(self, ranges: Sequence[Range]) -> int | None:
+        """One of these offsets of which nobody can have received anything: its first
+        attempt still waits for a frame. None if there is none."""
+        for assignment in self._queue:
+            if assignment.attempt == 1:
+                for first, last in ranges:
+                    if first <= assignment.last and assignment.first <= last:
+                        return max(first, assignment.first)
+        return None
+
     def take(self, out: DeliveryList) -> None:
         """Move what fits into one frame; at least one delivery."""
         queue = self._queue

@@ -169,11 +169,19 @@ class Consume:
         delay_ns = None
         if settlement.HasField("delay_ns"):
             delay_ns = check_duration_ns("delay_ns", settlement.delay_ns)
+        ranges = unflatten_pairs(settlement.ranges)
+        # Else a client that acks blindly makes room for ever more, unread, in our memory.
+        unsent = self._deliveries.unsent(ranges)
+        if unsent is not None:
+            raise InvalidArgumentError(
+                f"offset {unsent} is settled, but it was not sent yet",
+                hint="settle only what was received",
+            )
         command = Settle(
             seat.member,
             seat.session,
             Verdict(settlement.verdict),
-            unflatten_pairs(settlement.ranges),
+            ranges,
             settlement.attempt,
             delay_ns,
             settlement.reason,

@@ -6,10 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from hermes.broker.batch import single
 from hermes.broker.session import Client, Session
 from hermes.broker.v1 import broker_pb2 as pb
 from hermes.clock import SystemClock
+from hermes.errors import InvalidArgumentError
 from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.native_consume import Consume
@@ -72,4 +75,25 @@ async def test_heartbeats_do_not_make_room_while_deliveries_lie_unread(tmp_path:
         pass
     consume._accept(pb.ConsumeRequest(heartbeat=4))
     assert await failures(host, 2) == 2
+    await host.close()
+
+
+async def test_what_was_not_sent_yet_cannot_be_settled(tmp_path: Path) -> None:
+    # A client that acked blindly, and read nothing, had its credit back at once: a hundred
+    # messages lay in the broker's memory on a credit of ten.
+    host = await open_host(ServerConfig(store_path=tmp_path / "store"), SystemClock())
+    session = host.engine.attach(Client("", "peer", "test", "1", ""))
+    host.engine.publish(session, [single("a", b"x"), single("a", b"y")], lambda _: None)
+    consume = Consume(host, cast("Stream", UnreadStream(session)), 4 * 2**20)
+    opened = pb.ConsumeOpen(consumer="c", filters=["a"], credit=pb.Credit(messages=2))
+    await consume._open(pb.ConsumeRequest(open=opened))
+    await host.committed()
+    ack = pb.Settlement(verdict=pb.VERDICT_ACK, ranges=[0, 1])
+    with pytest.raises(InvalidArgumentError, match="offset 0"):
+        consume._accept(pb.ConsumeRequest(settlements=[ack]))
+
+    while consume._take() is not None:
+        pass
+    consume._accept(pb.ConsumeRequest(settlements=[ack]))
+    assert host.engine.state.consumers["c"].unsettled == 0
     await host.close()
