@@ -53,7 +53,7 @@ class Report(msgspec.Struct):
     """Everything a run found; what --out writes as JSON.
 
     `machine` describes where and with what, `missing` names contenders that did not run
-    with the reason, `floor` is the bare machine's rates.
+    with the reason, `floor` is the bare machine's rates, `warnings` what casts doubt on all.
     """
 
     machine: dict[str, str]
@@ -64,6 +64,7 @@ class Report(msgspec.Struct):
     verdicts: list[Verdict]
     samples: list[Sample]
     full: bool = False
+    warnings: list[str] = []
 
 
 def summarize(workloads: Iterable[Workload], samples: Sequence[Sample]) -> list[Line]:

@@ -7,6 +7,7 @@ the disk is the one that the store will be on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
@@ -20,6 +21,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+import hermes
 from hermes_bench import floor
 from hermes_bench.contenders import Contender, contenders
 from hermes_bench.jobs import Sample
@@ -58,6 +60,9 @@ def run(plan: Plan, tell: Tell) -> Report:
         tell(f"round {number} of {plan.rounds}: the floor of the machine")
         floors.append(_in_folder(plan.folder, floor.measure))
         samples += _round(plan, number, present, missing, tell)
+    warnings = []
+    if code_digest() != where["code"]:
+        warnings.append("the code of Hermes changed during the run: rounds measured different code")
     rates = {name: median([each[name] for each in floors]) for name in floors[0]}
     lines = summarize(plan.workloads, samples)
     return Report(
@@ -69,6 +74,7 @@ def run(plan: Plan, tell: Tell) -> Report:
         verdicts=judge(plan.workloads, lines, rates, full=plan.full),
         samples=samples,
         full=plan.full,
+        warnings=warnings,
     )
 
 
@@ -141,6 +147,18 @@ def _in_folder(folder: Path, work: Callable[[Path], ResultT]) -> ResultT:
         shutil.rmtree(below, ignore_errors=True)
 
 
+def code_digest() -> str:
+    """Twelve digits that stand for the sources of Hermes that servers and workers load.
+
+    Every server and worker is a new process, so an edit meets the next round.
+    """
+    digest = hashlib.sha256()
+    root = Path(hermes.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def machine() -> dict[str, str]:
     """Where this runs, and with which versions."""
     libraries = []
@@ -153,6 +171,7 @@ def machine() -> dict[str, str]:
         "cpu": f"{os.cpu_count()} × {_cpu()}",
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release()}",
+        "code": code_digest(),
         "python": platform.python_version(),
         "load before": " ".join(f"{part:.1f}" for part in os.getloadavg()),
         "libraries": ", ".join(libraries),

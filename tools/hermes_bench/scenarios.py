@@ -159,22 +159,25 @@ def publish(setting: Setting) -> Figure:
 
 
 def catch_up(setting: Setting) -> Figure:
-    """Fill, then consume all. The backlog is filled in batches whatever the consumer is."""
-    system = setting.contender.system()
-    with served(setting, system) as (address, checked):
-        checked.job = setting.job(Role.CONSUME, address)
-        filling = msgspec.structs.replace(
+    """Fill, restart, consume all: what the server still had in memory is no backlog.
+
+    It is filled in batches whatever the consumer is. Files stay in the system's cache.
+    """
+    system = _hermes(setting)
+    with served(setting, system) as (address, filled):
+        filled.job = msgspec.structs.replace(
             setting.job(Role.PRODUCE, address),
             driver="hermes-raw",
             batch=max(100, setting.workload.batch),
         )
-        (checked.published,) = run_together(setting.folder, filling)
-        (checked.consumed,) = run_together(setting.folder, checked.job)
-        outcome = checked.consumed
-        extras = {"rss_mb": system.rss_bytes() / _MB}
-        if isinstance(system, HermesSystem):
-            extras["rss_mb"] = system.rss_peak_bytes() / _MB
-    return Figure(outcome.messages / outcome.seconds, extras)
+        (filled.published,) = run_together(setting.folder, filled.job)
+        rss_bytes = system.rss_peak_bytes()
+    with served(setting, system) as (address, checked):
+        checked.job = setting.job(Role.CONSUME, address)
+        (outcome,) = run_together(setting.folder, checked.job)
+        checked.consumed, checked.published = outcome, filled.published
+        rss_bytes = max(rss_bytes, system.rss_peak_bytes())
+    return Figure(outcome.messages / outcome.seconds, {"rss_mb": rss_bytes / _MB})
 
 
 def paced(setting: Setting) -> Figure:

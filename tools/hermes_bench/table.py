@@ -22,6 +22,8 @@ def print_report(report: Report, console: Console) -> None:
     if report.lines:
         console.print(_figures(report))
         console.print(_targets(report))
+    for warning in report.warnings:
+        console.print(f"WARNING: {warning}", style="bold red")
     for name, why in report.missing.items():
         console.print(f"not measured: {name}: {why}", style="yellow")
     for name, why in NOT_BUILT.items():

@@ -112,6 +112,7 @@ def test_the_table_names_what_is_missing_and_what_failed() -> None:
         lines=lines,
         verdicts=judge([target], lines, {}),
         samples=found,
+        warnings=["the code changed"],
     )
     output = io.StringIO()
     print_report(report, Console(file=output, width=160))
@@ -125,5 +126,6 @@ def test_the_table_names_what_is_missing_and_what_failed() -> None:
         "≥ 20 × nats",
         "nothing to compare with: nats",
         "Parquet export",
+        "WARNING: the code changed",
     ):
         assert part in text
