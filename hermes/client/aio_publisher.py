@@ -31,7 +31,8 @@ class AsyncPublisher:
     Messages of one publisher are stored in the order in which they were sent, and each
     once, also over lost connections. Only a message that the broker refuses by itself (a
     bad id, too many headers) may be overtaken by those that had left before its refusal
-    came, together with those that shared its batch.
+    came, together with those that shared its batch. Of a live queue group one member
+    gets each batch.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:

@@ -25,7 +25,8 @@ class Publisher:
     Messages of one thread are stored in the order in which it sent them, and each once,
     also over lost connections. Only a message that the broker refuses by itself (a bad
     id, too many headers) may be overtaken by those that had left before its refusal
-    came, together with those that shared its batch.
+    came, together with those that shared its batch. Of a live queue group one member
+    gets each batch.
     """
 
     def __init__(self, connection: SyncConnection) -> None:

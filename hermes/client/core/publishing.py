@@ -10,6 +10,8 @@ Rules
   each once.
 - Live batches go on a stream of their own, without memory: those in flight are lost
   with the connection, because sending them again could show them twice.
+- `publish()` joins no live messages: of a queue group one member gets each batch, and
+  work is shared out by message unless a pipeline was asked for.
 - What its caller stopped waiting for is dropped while it is queued, never afterwards.
 - A refusal is about one message, but takes the whole batch: so its messages are sent
   again one by one, in order, before what is still queued.
@@ -94,6 +96,8 @@ class PublishCore:
         Raises `LimitExceededError` when the message is larger than the broker takes.
         """
         self._check_size(len(payload))
+        if self._live and tally is None:
+            self._outbox.close_last()
         batch = self._outbox.batch_for(
             subject, tally, message_size_bytes(payload, headers, message_id), now_ns
         )

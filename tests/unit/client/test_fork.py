@@ -80,8 +80,15 @@ with hermes.Client(addr, close_timeout=0.2) as client:
     assert client.publish("a", b"x").offset == 7
     with client.consume("c", ">") as messages, client.consume("d", ">") as others:
         message = next(messages)
+        publisher = client.publisher()
+        receipt = publisher.send("a", b"x")
+        assert receipt.result().offset == 7
         def work():
             raises(lambda: client.publish("a", b"x"))
+            raises(lambda: publisher.send("a", b"x"))
+            raises(publisher.flush)
+            raises(client.publisher)
+            raises(lambda: next(messages.batches()))
             raises(lambda: client.subscribe("a"))
             raises(lambda: next(messages))
             raises(lambda: messages.fetch(1))
@@ -136,9 +143,15 @@ async def main():
                     return
                 coroutine.close()
                 os._exit(6)  # it waits for something that cannot come
+            publisher = client.publisher()
+            assert (await (await publisher.send("a", b"x"))).offset == 7
+            await publisher.send("a", b"x")  # a batch that may be added to
             def work():
                 raises(lambda: drive(client.publish("a", b"x")))
+                raises(lambda: drive(publisher.send("a", b"x")))
+                raises(lambda: drive(publisher.flush()))
                 raises(lambda: drive(messages.__anext__()))
+                raises(lambda: drive(messages.batches().__anext__()))
                 raises(lambda: drive(messages.fetch(1)))
                 raises(message.ack)
                 raises(lambda: client.read("a"))

@@ -97,6 +97,18 @@ def test_messages_of_one_subject_leave_as_one_batch() -> None:
     assert [waiter.result(0) for waiter in waiters] == [PublishAck(n) for n in (40, 41, 42)]
 
 
+def test_live_messages_of_publish_stay_apart_and_those_of_a_publisher_do_not() -> None:
+    """Joined, they all went to one member of a queue group."""
+    core, tally = opened_core(live=True), Tally()
+    waiters = [submit(core) for _ in range(3)]
+    for _ in range(4):
+        put(core, tally)
+    submit(core)
+    assert [len(payloads(batch)) for batch in sent(core).batches] == [1, 1, 1, 4, 1]
+    answer(core, 1, batches=5, count=8)
+    assert [waiter.result(0) for waiter in waiters] == [PublishAck(None)] * 3
+
+
 def test_a_run_of_batches_gives_each_message_its_offset() -> None:
     core = opened_core()
     waiters = [submit(core, subject=subject) for subject in "aabbba"]
