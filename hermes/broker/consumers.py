@@ -94,9 +94,9 @@ def decide_open(
     idle_update = command.update_when_idle and not consumer.members
     if not (command.update or idle_update):
         raise ConflictError(
-            f"consumer {command.name!r} exists with another {', '.join(differing)}: "
+            f"consumer {command.name!r} exists with other settings: "
             + "; ".join(_difference(consumer.policy, wanted, name) for name in differing),
-            hint="open it as it is, or ask to update it",
+            hint="open it as it is, or with `update`",
             consumer=command.name,
             fields=differing,
         )
@@ -114,7 +114,11 @@ def decide_open(
 
 
 def _difference(has: ev.Policy, wanted: ev.Policy, name: str) -> str:
-    return f"{name} is {getattr(has, name)!r}, asked for {getattr(wanted, name)!r}"
+    return f"{name} is {_shown(getattr(has, name))}, asked for {_shown(getattr(wanted, name))}"
+
+
+def _shown(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else f"{value}"
 
 
 def decide_leave(

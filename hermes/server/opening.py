@@ -77,7 +77,7 @@ def check_duration_ns(name: str, value_ns: int, low_ns: int = 0) -> int:
     """Raises unless the duration is within low_ns and ten years."""
     if not low_ns <= value_ns <= DURATION_NS_MAX:
         raise InvalidArgumentError(
-            f"{name} is {value_ns} ns, expected {low_ns} to {DURATION_NS_MAX} ns"
+            f"{name} is {value_ns:,}, expected {low_ns:,} ns to {DURATION_NS_MAX:,} ns (ten years)"
         )
     return value_ns
 
