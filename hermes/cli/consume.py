@@ -29,13 +29,13 @@ def consume(
         str, typer.Argument(metavar="NAME", help="Name of the consumer.", show_default=False)
     ],
     filters: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="FILTER",
-            help="Subjects: * is one token, > all that follow.",
+            help="Subjects: * is one token, > all that follow. Absent: as the consumer has it.",
             show_default=False,
         ),
-    ],
+    ] = None,
     ack: Annotated[
         bool, typer.Option("--ack/--no-ack", help="Acknowledge what was shown, or hand it back.")
     ] = True,
@@ -45,7 +45,8 @@ def consume(
         str | None, typer.Option(metavar="DURATION", help="Redelivered when not settled by then.")
     ] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(min=0, help="Failures until it is a dead letter; 0 is never.")
+        int | None,
+        typer.Option(min=0, metavar="N", help="Failures until it is a dead letter; 0 is never."),
     ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Change an existing consumer's settings to these.")
@@ -62,7 +63,7 @@ def consume(
         Client(server, name="hermes consume") as client,
         client.consume(
             name,
-            filters,
+            filters or (),
             start=begin,
             ack_timeout=timeout,
             max_attempts=max_attempts,

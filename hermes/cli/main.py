@@ -88,9 +88,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
-        return _fail(_usage(error), error.exit_code)
+        lines = getattr(error, "lines", ())
+        return _fail(*(lines or [_usage(error)]), code=error.exit_code)
     except HermesError as error:
-        return _fail(str(error), EXIT_FAILED)
+        return _fail(str(error))
     except (ReaderGone, BrokenPipeError):
         # Whoever read our output has enough. Flushing at exit must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,7 +99,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return EXIT_INTERRUPTED
     except OSError as error:
-        return _fail(str(error), EXIT_FAILED)
+        return _fail(str(error))
 
 
 def _usage(error: typer.TyperException) -> str:
@@ -107,9 +108,10 @@ def _usage(error: typer.TyperException) -> str:
     return error.format_message() + see
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(*messages: str, code: int = EXIT_FAILED) -> int:
     from hermes.cli.output import one_line
 
     sys.stdout.flush()
-    sys.stderr.write(f"hermes: {one_line(message)}\n")
+    for message in messages:
+        sys.stderr.write(f"hermes: {one_line(message)}\n")
     return code

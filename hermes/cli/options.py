@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
@@ -18,16 +18,47 @@ from hermes.clock import Clock, SystemClock
 
 DEFAULT_SERVER: Final = "127.0.0.1:4222"
 
+
+class UsageError(typer.TyperException):
+    """The invocation is wrong; nothing was done. `lines`: when there is more than one reason."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.lines = tuple(lines)
+
+
+_HOST_PORT: Final = re.compile(r"(?:\[[^\]]+\]|[^\[\]:/\s]+):(\d{1,5})", re.ASCII)
+_TARGET: Final = re.compile(r"(?:unix|unix-abstract|vsock|dns|ipv4|ipv6):")
+
+
+def check_server(addr: str) -> str:
+    """HOST:PORT, or a target with a scheme that gRPC knows, such as unix:/run/hermes."""
+    port = _HOST_PORT.fullmatch(addr)
+    if (port and 0 < int(port[1]) < 1 << 16) or _TARGET.match(addr):
+        return addr
+    raise UsageError(
+        f"--server (HERMES_SERVER) is {addr!r}: expected HOST:PORT such as {DEFAULT_SERVER}"
+    )
+
+
 Server = Annotated[
     str,
     typer.Option(
-        "--server", "-s", envvar="HERMES_SERVER", help="Address of the broker.", metavar="HOST:PORT"
+        "--server",
+        "-s",
+        envvar="HERMES_SERVER",
+        help="Address of the broker.",
+        metavar="HOST:PORT",
+        callback=check_server,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Count = Annotated[
-    int | None, typer.Option("--count", "-n", min=1, help="Stop after so many messages.")
+    int | None,
+    typer.Option("--count", "-n", min=1, metavar="N", help="Stop after so many messages."),
 ]
 From = Annotated[
     str,
@@ -37,12 +68,6 @@ From = Annotated[
         help="all, new, an offset, a time (2026-01-31T12:00Z) or how long ago (-1h).",
     ),
 ]
-
-
-class UsageError(typer.TyperException):
-    """The invocation is wrong; nothing was done."""
-
-    exit_code = 2
 
 
 _AGO: Final = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")

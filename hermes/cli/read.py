@@ -18,7 +18,8 @@ def read(
     ] = ">",
     start: From = "all",
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="Stop after so many messages.")
+        int | None,
+        typer.Option("--limit", "-n", min=1, metavar="N", help="Stop after so many messages."),
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is published later.")

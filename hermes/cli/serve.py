@@ -60,7 +60,7 @@ def _config(ephemeral: bool, flags: dict[str, str | bool | None]) -> ServerConfi
     try:
         return ServerConfig.from_texts(os.environ, texts, **fields)
     except ConfigError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error), lines=error.fields.get("lines", ())) from error
 
 
 def _refuse_namesake() -> None:

@@ -75,7 +75,9 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     store_path: Annotated[
         Path | None,
-        _meta("HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability"),
+        _meta(
+            "HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability."
+        ),
     ] = None
 
     subscriber_channel_capacity: Annotated[
@@ -134,13 +136,15 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 7 * DAY_SECS
     audit_retention_secs: Annotated[
         _Retention | None,
-        _seconds_or_none("HERMES_AUDIT_RETENTION_SECS", "How long the trail is kept.", "for ever"),
+        _seconds_or_none(
+            "HERMES_AUDIT_RETENTION_SECS", "How long the trail is kept; none: for ever.", "for ever"
+        ),
     ] = None
     dead_letter_retention_secs: Annotated[
         _Retention | None,
         _seconds_or_none(
             "HERMES_DEAD_LETTER_RETENTION_SECS",
-            "How long dead letters are kept.",
+            "How long dead letters are kept; none: until dealt with.",
             "until replayed or discarded",
         ),
     ] = None
@@ -341,7 +345,7 @@ SETTINGS: Final = _settings()
 
 def _config_error(lines: list[str], problems: dict[str, str]) -> ConfigError:
     """One error for all of them; `problems` is field -> what is wrong."""
-    return ConfigError("; ".join(lines), problems=problems)
+    return ConfigError("; ".join(lines), problems=problems, lines=lines)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -195,10 +195,13 @@ def test_bad_settings_are_named_all_at_once(tmp_path: Path) -> None:
     code, stderr = refused(
         tmp_path, "--gc-interval", "soon", HERMES_ACK_TIMEOUT="x", HERMES_LISTEN_ADDR="0.0.0.0:0"
     )
-    (line,) = stderr.splitlines()
+    lines = sorted(stderr.splitlines())
     assert code == 2
-    assert line.startswith("hermes: ")
-    for part in ("--gc-interval is 'soon'", "HERMES_ACK_TIMEOUT is 'x'", "--insecure"):
+    assert len(lines) == 3
+    for line, part in zip(
+        lines, ("--gc-interval is 'soon'", "HERMES_ACK_TIMEOUT is 'x'", "--insecure"), strict=True
+    ):
+        assert line.startswith("hermes: ")
         assert part in line
     assert list(tmp_path.iterdir()) == []
 

@@ -6,7 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hermes.cli.options import UsageError, parse_duration, parse_headers, parse_start
+from hermes.cli.options import (
+    UsageError,
+    check_server,
+    parse_duration,
+    parse_headers,
+    parse_start,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -71,3 +77,18 @@ def test_headers() -> None:
     for wrong in (["a"], [":1"], [" a:1"], ["a:1", "a:2"]):
         with pytest.raises(UsageError):
             parse_headers(wrong)
+
+
+@pytest.mark.parametrize(
+    "addr", ["127.0.0.1:4222", "broker.lan:1", "[::1]:65535", "unix:/run/h", "dns:///broker:4222"]
+)
+def test_addresses_of_a_broker(addr: str) -> None:
+    assert check_server(addr) == addr
+
+
+@pytest.mark.parametrize(
+    "addr", ["", "broker", ":4222", "broker:", "broker:x", "broker:0", "b:65536"]
+)
+def test_what_is_no_address_is_told_at_once(addr: str) -> None:
+    with pytest.raises(UsageError, match="expected HOST:PORT"):
+        check_server(addr)
