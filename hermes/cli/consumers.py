@@ -9,7 +9,7 @@ import typer
 
 from hermes.cli.groups import group
 from hermes.cli.options import DEFAULT_SERVER, Json, Server, Yes, confirm
-from hermes.cli.output import Printer, duration, printable, rfc3339
+from hermes.cli.output import Printer, counted, duration, printable, rfc3339
 from hermes.client.admin import AdminClient
 from hermes.client.admin_types import ConsumerInfo
 
@@ -22,7 +22,12 @@ Name = Annotated[
 
 @app.command("list")
 def list_consumers(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
-    """All consumers: how far behind, what is in flight, waiting and dead."""
+    """All consumers, and how far behind they are.
+
+    POSITION is the next offset it looks at, LAG how many matching messages are from there
+    on, IN FLIGHT what members hold, WAITING what is to be delivered again, DEAD its dead
+    letters.
+    """
     printer = Printer(json=json)
     with AdminClient(server, name="hermes consumers") as admin:
         consumers = list(admin.consumers())
@@ -111,15 +116,16 @@ def delete(
         found = admin.consumer(name).consumer
         unsettled = found.lag + found.in_flight + found.waiting + found.dead
         confirm(
-            f"Delete consumer {printable(name)} with {unsettled:,} unsettled messages "
-            f"and {found.members} members?",
+            f"Delete consumer {printable(name)} with {counted(unsettled, 'unsettled message')} "
+            f"and {counted(found.members, 'member')}?",
             yes=yes,
         )
         given_up = admin.delete_consumer(name)
     if json:
         printer.fields({"name": name, "deleted": True, "unsettled": given_up})
     else:
-        printer.line(f"deleted {printable(name)}; {given_up:,} messages were unsettled")
+        were = "was" if given_up == 1 else "were"
+        printer.line(f"deleted {printable(name)}; {counted(given_up, 'message')} {were} unsettled")
     printer.flush()
 
 

@@ -9,7 +9,14 @@ import typer
 
 from hermes.cli.groups import group
 from hermes.cli.options import DEFAULT_SERVER, Json, Server, UsageError, Yes, confirm
-from hermes.cli.output import Printer, payload_fields, payload_lines, printable, rfc3339
+from hermes.cli.output import (
+    Printer,
+    counted,
+    payload_fields,
+    payload_lines,
+    printable,
+    rfc3339,
+)
 from hermes.client.admin import AdminClient
 from hermes.client.admin_types import DeadLetter, DeadLetterDetail, DeadLetterOutcome
 
@@ -47,7 +54,7 @@ def list_dead_letters(
                 printer.fields(_fields(dead))
         elif rows := [_row(dead) for dead in found]:
             printer.table(
-                ["CONSUMER", "#OFFSET", "SUBJECT", "#FAILURES", "DEAD SINCE", "REASON"], rows
+                ["CONSUMER", "#OFFSET", "SUBJECT", "#FAILURES", "=DEAD SINCE", "~REASON"], rows
             )
         else:
             printer.line("No dead letters.")
@@ -81,19 +88,19 @@ def replay(
     subject_filter: SubjectFilter = "",
     every: All = False,
     rate: Annotated[
-        int, typer.Option("--rate", min=0, help="Messages per second; 0 is at once.")
+        int, typer.Option("--rate", min=0, metavar="N", help="Messages per second; 0 is at once.")
     ] = 0,
     dry_run: DryRun = False,
     yes: Yes = False,
     server: Server = DEFAULT_SERVER,
     json: Json = False,
 ) -> None:
-    """Give dead letters back to their consumer, with their counters at 0."""
+    """Give dead letters back to their consumer, counters at 0."""
     _check_selection(offsets, subject_filter, every)
     with AdminClient(server, name="hermes dead-letters") as admin:
         if not offsets and not dry_run:
             plan = admin.replay_dead_letters(consumer, filter=subject_filter, dry_run=True)
-            confirm(f"Replay {plan.matched:,} dead letters of {printable(consumer)}?", yes=yes)
+            confirm(f"Replay {_letters(plan)} of {printable(consumer)}?", yes=yes)
         outcome = admin.replay_dead_letters(
             consumer,
             offsets=offsets or None,
@@ -123,7 +130,7 @@ def discard(
                 consumer, offsets=offsets or None, filter=subject_filter, dry_run=True
             )
             confirm(
-                f"Discard {plan.matched:,} dead letters of {printable(consumer)} for good?",
+                f"Discard {_letters(plan)} of {printable(consumer)} for good?",
                 yes=yes,
             )
         outcome = admin.discard_dead_letters(
@@ -140,12 +147,18 @@ def _check_selection(offsets: list[int] | None, subject_filter: str, every: bool
         raise UsageError("an offset is not negative")
 
 
+def _letters(plan: DeadLetterOutcome) -> str:
+    return counted(plan.matched, "dead letter")
+
+
 def _print_outcome(
     outcome: DeadLetterOutcome, consumer: str, done: str, *, dry_run: bool, json: bool
 ) -> None:
     printer = Printer(json=json)
     if json:
         printer.fields({"consumer": consumer, "dry_run": dry_run} | msgspec.structs.asdict(outcome))
+    elif not outcome.matched:
+        printer.line(f"no dead letter of {printable(consumer)} matches; nothing {done}")
     elif dry_run:
         shown = ", ".join(map(str, outcome.offsets[:20]))
         more = ", …" if outcome.matched > 20 else ""
@@ -203,10 +216,10 @@ def _print_detail(printer: Printer, detail: DeadLetterDetail) -> None:
         for line in payload_lines(message.payload):
             printer.line(f"  {line}")
     printer.table(
-        ["AT", "#ATTEMPT", "WHAT", "MEMBER", "CLIENT", "REASON"],
+        ["=AT", "#ATTEMPT", "=WHAT", "MEMBER", "CLIENT", "REASON"],
         [
             [
-                rfc3339(step.at_ns),
+                rfc3339(step.at_ns)[:23] + "Z",
                 f"{step.attempt}",
                 step.kind,
                 f"{step.member or ''}",

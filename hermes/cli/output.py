@@ -15,18 +15,20 @@ import base64
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 BINARY_BYTES_SHOWN: Final = 64
 PIPE_COLUMNS: Final = 100_000
+CUT_COLUMNS_MIN: Final = 10
 
 _JSON: Final = msgspec.json.Encoder()
 
@@ -78,6 +80,11 @@ def rfc3339(unix_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 message`, `1,200 messages`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(ns: int) -> str:
     """`1.5s`, `2m`, `1h 30m`: short, for a person."""
     if ns < 60_000_000_000:
@@ -118,24 +125,23 @@ def message_fields(message: Shown) -> dict[str, Any]:
     return fields
 
 
-def message_text(message: Shown) -> Text:
-    """A message for a person, over several lines."""
-    text = Text()
+def message_parts(message: Shown) -> list[tuple[str, str]]:
+    """A message for a person, over several lines, as (text, style) to be joined."""
+    parts = []
     if message.offset is not None:
-        text.append(f"{message.offset} ", style="cyan")
-    text.append(printable(message.subject), style="bold")
+        parts.append((f"{message.offset} ", "cyan"))
+    parts.append((printable(message.subject), "bold"))
     seconds, nanos = divmod(message.published_at_ns, 1_000_000_000)
     when = datetime.fromtimestamp(seconds, UTC).astimezone()
-    text.append(f"  {when:%Y-%m-%d %H:%M:%S}.{nanos // 1_000_000:03d}", style="dim")
+    parts.append((f"  {when:%Y-%m-%d %H:%M:%S}.{nanos // 1_000_000:03d}", "dim"))
     if message.id:
-        text.append(f"  id {printable(message.id)}", style="dim")
+        parts.append((f"  id {printable(message.id)}", "dim"))
     if message.attempt > 1:
-        text.append(f"  attempt {message.attempt}", style="yellow")
+        parts.append((f"  attempt {message.attempt}", "yellow"))
     for key, value in message.headers.items():
-        text.append(f"\n  {printable(key)}: {printable(value)}", style="green")
-    for line in payload_lines(message.payload):
-        text.append(f"\n  {line}")
-    return text
+        parts.append((f"\n  {printable(key)}: {printable(value)}", "green"))
+    parts += [(f"\n  {line}", "") for line in payload_lines(message.payload)]
+    return parts
 
 
 def payload_lines(payload: bytes) -> list[str]:
@@ -178,9 +184,9 @@ class Printer:
         if self.json:
             self.fields(more | message_fields(message))
         elif self._console.is_terminal:
-            self._console.print(message_text(message))
+            self._console.print(Text.assemble(*message_parts(message)))
         else:
-            self._out.write(message_text(message).plain + "\n")
+            self._out.write("".join(text for text, _ in message_parts(message)) + "\n")
         if flush:
             self._out.flush()
 
@@ -192,14 +198,34 @@ class Printer:
         """One line for a person. The caller escapes what came from elsewhere."""
         self._console.print(Text(text))
 
-    def table(self, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-        """A table for a person. A column whose name starts with `#` is right-aligned."""
+    def table(self, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+        """A table for a person, folded where the terminal is too narrow.
+
+        The first character of a column's name can be a mark: `#` right-aligned,
+        `=` never folded, `~` cut with an ellipsis, for what is shown in full elsewhere.
+        """
+        cells = [[printable(cell) for cell in row] for row in rows]
+        titles = [column.lstrip("#=~") for column in columns]
+        widths = [max(map(cell_len, column)) for column in zip(titles, *cells, strict=True)]
+        marks = [column[0] if column[0] in "#=~" else "" for column in columns]
+        # What the others leave to a column that is cut, with two blanks between any two.
+        spare = self._console.width - sum(widths) - 2 * (len(widths) - 1)
+        kept = {"=": widths, "~": [CUT_COLUMNS_MIN] * len(widths)}
+        if 2 * sum(kept[m][i] for i, m in enumerate(marks) if m in kept) > self._console.width:
+            marks = [mark if mark == "#" else "" for mark in marks]  # too narrow to insist
         table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-        for column in columns:
-            name = column.removeprefix("#")
-            table.add_column(name, justify="right" if column != name else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
+        for mark, title, width in zip(marks, titles, widths, strict=True):
+            room = max(CUT_COLUMNS_MIN, width + spare) if mark == "~" else None
+            table.add_column(
+                title,
+                justify="right" if mark == "#" else "left",
+                overflow="ellipsis" if room else "fold",
+                no_wrap=bool(room),
+                min_width=width if mark == "=" else None,
+                max_width=room,
+            )
+        for row in cells:
+            table.add_row(*map(Text, row))
         self._console.print(table, soft_wrap=False)
 
     def flush(self) -> None:

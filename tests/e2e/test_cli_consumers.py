@@ -79,6 +79,10 @@ def test_settings_of_an_existing_consumer_are_not_changed_by_accident(hermes: Cl
     assert ran.code == 1
     assert "filter" in ran.err
     assert ran.err.count("\n") == 1
+    hermes.good("pub", "set.a", "z")
+    joined = hermes.good("consume", "set", "--count", "1", "--json")  # whatever its filter is
+    assert joined.objects[0]["payload"] == "z"
+    assert "filter" in hermes("consume", "unset", "--count", "1").err
     hermes.good("pub", "set.b", "y")
     ran = hermes.good("consume", "set", "set.b", "--update", "--count", "1", "--json")
     assert ran.objects[0]["payload"] == "y"
@@ -156,7 +160,7 @@ def test_replayed_ones_come_again(
     assert hermes.good("dead-letters", "replay", consumer, str(dead[2])).out == "replayed 1 of 1\n"
     # Once more: it is not dead any longer.
     again = hermes.good("dead-letters", "replay", consumer, str(dead[2]))
-    assert again.out == "replayed 0 of 0\n"
+    assert again.out == f"no dead letter of {consumer} matches; nothing replayed\n"
     ran = hermes.good("consume", consumer, f"{name}.>", "--count", "1", "--json")
     assert ran.objects[0]["payload"] == "3"
     ran = hermes.good("dead-letters", "replay", consumer, "--all", "--yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from hermes.cli.output import (
     Printer,
+    counted,
     duration,
     message_fields,
-    message_text,
+    message_parts,
     note,
     one_line,
     payload_lines,
@@ -42,6 +44,41 @@ def printed(capsys: pytest.CaptureFixture[str], sample: Sample, **more: Any) -> 
     return fields
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def lines_of_table(monkeypatch: pytest.MonkeyPatch, columns: int, reason: str) -> list[str]:
+    """The lines below the header, on a terminal of that width."""
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    row = ["2026-01-01T00:00:00Z", "billing", reason]
+    Printer(json=False).table(["=AT", "NAME", "~REASON"], [row])
+    lines = terminal.getvalue().splitlines()[1:]
+    assert all(len(line) <= columns for line in lines)
+    return lines
+
+
+def test_a_table_is_cut_where_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = lines_of_table(monkeypatch, 60, "x" * 500)
+    assert line.startswith("2026-01-01T00:00:00Z  billing  xxxxxx")
+    assert line.endswith("x…")
+    assert len(line) == 60
+
+
+def test_a_table_loses_nothing_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = lines_of_table(monkeypatch, 40, "x" * 50)
+    assert "".join(lines).count("x") == 50
+
+
+def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    Printer(json=False).table(["NAME", "~REASON"], [["a", "b" * 500]])
+    assert "b" * 500 in capsys.readouterr().out
+
+
 def test_times_keep_their_nanoseconds() -> None:
     assert rfc3339(1_767_225_600_123_456_789) == "2026-01-01T00:00:00.123456789Z"
     assert rfc3339(1) == "1970-01-01T00:00:00.000000001Z"
@@ -62,6 +99,12 @@ def test_times_keep_their_nanoseconds() -> None:
 )
 def test_durations(ns: int, text: str) -> None:
     assert duration(ns) == text
+
+
+def test_one_is_not_many() -> None:
+    assert counted(1, "message") == "1 message"
+    assert counted(0, "message") == "0 messages"
+    assert counted(1_200, "message") == "1,200 messages"
 
 
 def test_a_message_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,6 +136,10 @@ def test_a_payload_that_is_not_utf8_is_base64(capsys: pytest.CaptureFixture[str]
     assert base64.b64decode(fields["payload_base64"]) == b"\xff\x00"
 
 
+def plain(sample: Sample) -> str:
+    return "".join(text for text, _ in message_parts(sample))
+
+
 NASTY = "\x1b[2J\x07\r\n\u202eevil\x9b31m\u2028\x7f\U000e0001"
 
 
@@ -113,7 +160,7 @@ def test_json_keeps_letters_readable(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_text_escapes_whatever_came_with_the_message() -> None:
     sample = Sample(subject=NASTY, payload=NASTY.encode(), headers={NASTY: NASTY}, id=NASTY)
-    lines = message_text(sample).plain.split("\n")
+    lines = plain(sample).split("\n")
     assert all(line.isprintable() for line in lines)
     assert "\\x1b[2J" in lines[0]
     # The payload's own newline starts a line, but an indented one.
@@ -122,11 +169,11 @@ def test_text_escapes_whatever_came_with_the_message() -> None:
 
 def test_text_of_a_message() -> None:
     sample = Sample(payload=b"first\n\tsecond\n", headers={"k": "v"}, id="a1", attempt=3)
-    title, *rest = message_text(sample).plain.split("\n")
+    title, *rest = plain(sample).split("\n")
     assert title.startswith("7 orders.created  20")
     assert title.endswith(".123  id a1  attempt 3")
     assert rest == ["  k: v", "  first", "          second"]
-    assert not message_text(Sample(offset=None)).plain.startswith("None")
+    assert not plain(Sample(offset=None)).startswith("None")
 
 
 def test_binary_payloads_are_shown_as_hex_and_cut() -> None:
