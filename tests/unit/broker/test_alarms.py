@@ -45,3 +45,20 @@ def test_without_members_nothing_is_due_until_one_comes() -> None:
     world.advance(10)
     assert world.consumer().waiting.count == 2
     assert world.join().port.got == [(0, 1, 2)]
+
+
+def test_time_in_which_the_process_stood_still_expires_nothing_at_once() -> None:
+    # A server paused for longer than the ack timeout expired leases whose extensions lay
+    # unread in the socket; a few pauses killed healthy messages.
+    world = World()
+    worker = world.join()
+    world.publish(messages(1))
+    world.clock.advance(31)  # the ack timeout is 30 seconds
+    world.engine.hold_expiry(SECOND_NS)
+    world.engine.turn()
+    world.run()
+    assert world.consumer().leases.count == 1
+    assert world.engine.next_alarm_monotonic_ns() is not None
+    worker.ack((0, 0))
+    world.run()
+    assert world.consumer().unsettled == 0

@@ -384,20 +384,3 @@ def test_a_step_of_the_wall_clock_moves_no_lease() -> None:
     steps = [event.step_ns for event in world.events() if isinstance(event, ev.ClockStepped)]
     assert steps == [3_600 * SECOND_NS]
     assert world.consumer().leases.count == 1
-
-
-def test_time_in_which_the_process_stood_still_expires_nothing_at_once() -> None:
-    # A server paused for longer than the ack timeout expired leases whose extensions lay
-    # unread in the socket; a few pauses killed healthy messages.
-    world = World()
-    worker = world.join()
-    world.publish(messages(1))
-    world.clock.advance(31)  # the ack timeout is 30 seconds
-    world.engine.hold_expiry(SECOND_NS)
-    world.engine.turn()
-    world.run()
-    assert world.consumer().leases.count == 1
-    assert world.engine.next_alarm_monotonic_ns() is not None
-    worker.ack((0, 0))
-    world.run()
-    assert world.consumer().unsettled == 0
