@@ -17,7 +17,7 @@ CODE := hermes tools tests $(wildcard examples)
 TESTS ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help venv serve test torture interop bench lint format proto lock clean
+.PHONY: help venv serve test torture simulate interop bench lint format proto lock clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test: venv ## run the tests (TESTS=path for some of them)
 
 torture: venv ## run the long fault tests
 	$(BIN)/python -m pytest -m torture --timeout=0 $(TESTS)
+
+simulate: venv ## run the simulation at length (SIM_SEEDS, SIM_STEPS, SIM_FIRST)
+	SIM_SEEDS=$(or $(SIM_SEEDS),1000) SIM_STEPS=$(or $(SIM_STEPS),1000) \
+		$(BIN)/python -m pytest -q -n logical --timeout=0 tests/simulation
 
 interop: venv ## run the Rust client of the original crate against a real server (needs cargo)
 	tests/interop/run
