@@ -205,7 +205,7 @@ class AsyncClient:
     def consume(
         self,
         consumer: str,
-        filter: str | list[str] | tuple[str, ...],
+        filter: str | list[str] | tuple[str, ...] = (),
         *,
         start: StartAt = "all",
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
@@ -237,7 +237,7 @@ class AsyncClient:
     def consume(
         self,
         consumer: str,
-        filter: Any,  # noqa: A002 -- the word for it
+        filter: Any = (),  # noqa: A002 -- the word for it
         *,
         start: StartAt = "all",
         max_in_flight: int = DEFAULT_MAX_IN_FLIGHT,
@@ -250,6 +250,7 @@ class AsyncClient:
         on_lease_lost: Callable[[Message[Any]], object] | None = None,
     ) -> AsyncConsumer[Any]:
         """Join the durable consumer of that name; it is created when there is none.
+        One that exists can be joined without a filter.
 
         `start` counts for a new one: "all", "new", an offset or an aware datetime.
         `ack_timeout`, `max_attempts` (0: never a dead letter) and `backoff` (one delay,

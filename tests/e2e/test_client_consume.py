@@ -245,3 +245,16 @@ async def test_a_user_who_comes_back_after_max_lease_gets_messages_again(
                 seen.add(message.payload)
                 message.ack()
         await messages.flush()
+
+
+async def test_a_consumer_that_exists_can_be_joined_by_its_name_alone(
+    client: hermes.AsyncClient,
+) -> None:
+    with pytest.raises(hermes.InvalidArgumentError, match="no filter"):
+        async with client.consume("c"):
+            pass
+    async with client.consume("c", "a"):
+        await client.publish("a", b"x")
+    async with client.consume("c") as messages:
+        message = await anext(messages)
+        assert (message.subject, message.payload) == ("a", b"x")
