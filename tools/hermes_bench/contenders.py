@@ -48,7 +48,7 @@ def contenders(kafka: str = "") -> dict[str, Contender]:
     """All of them by name, in the order of the table. `kafka` is its address, if any."""
     every = (
         Contender("hermes-raw", "Hermes, raw native RPCs", "hermes-raw", HermesSystem),
-        Contender("hermes", "Hermes, AsyncClient", "hermes", HermesSystem, 0.05),
+        Contender("hermes", "Hermes, AsyncClient", "hermes", HermesSystem),
         Contender("hermes-v1", "Hermes, v1 RPCs", "hermes-v1", HermesSystem),
         Contender("nats", "NATS JetStream, push", "nats", NatsSystem, 0.1),
         Contender("nats-pull", "NATS JetStream, fetch", "nats-pull", NatsSystem, 0.05),

@@ -1,22 +1,22 @@
 """Hermes by its Python client, `hermes.AsyncClient`, as its users write it.
 
-Pipelining is many tasks that await `publish()`; consuming by batch is `fetch()`.
+Pipelining is `client.publisher()`; consuming by batch is `messages.batches()`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
-from itertools import count
 from typing import Final
 
 from hermes import AsyncClient
 from hermes.clock import SystemClock
 from hermes_bench.hermes_raw import ALL
-from hermes_bench.jobs import Job, Outcome, union
+from hermes_bench.jobs import Job, Outcome
+from hermes_bench.payloads import RING, check_order
 from hermes_bench.port import BaseDriver
 
-PUBLISHING_TASKS: Final = 1_000
 MAX_IN_FLIGHT: Final = 20_000
 # A receiver that hears nothing for so long has lost something.
 _SILENCE_SECONDS: Final = 3.0
@@ -47,33 +47,21 @@ class HermesClient(BaseDriver):
                 )
 
     async def publish_all(self, job: Job, payloads: list[bytes], outcome: Outcome) -> None:
-        offsets = await self._publish(job, payloads, outcome, durable=True)
-        outcome.ranges = union([(offset, offset) for offset in offsets if offset is not None])
+        await self._publish(job, payloads, outcome, durable=True)
 
     async def publish_live(self, job: Job, payloads: list[bytes], outcome: Outcome) -> None:
         await self._publish(job, payloads, outcome, durable=False)
 
     async def _publish(
         self, job: Job, payloads: list[bytes], outcome: Outcome, *, durable: bool
-    ) -> list[int | None]:
-        numbers = count()
-        offsets: list[int | None] = []
-        ring = len(payloads)
-
-        async def work() -> None:
-            while (number := next(numbers)) < job.messages:
-                subject = f"bench.s.{number}" if job.subjects > 1 else "bench.a"
-                payload = payloads[number % ring]
-                ack = await self._client.publish(subject, payload, durable=durable)
-                offsets.append(ack.offset)
-
+    ) -> None:
         outcome.started_ns = _CLOCK.monotonic_ns()
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(PUBLISHING_TASKS):
-                tasks.create_task(work())
+        async with self._client.publisher() as publisher:  # raises if one is not acknowledged
+            for number in range(job.messages):
+                subject = f"bench.s.{number}" if job.subjects > 1 else "bench.a"
+                await publisher.send(subject, payloads[number % RING], durable=durable)
         outcome.ended_ns = _CLOCK.monotonic_ns()
-        outcome.messages = len(offsets)
-        return offsets
+        outcome.messages = job.messages
 
     async def publish_one(self, subject: str, payload: bytes) -> None:
         await self._client.publish(subject, payload)
@@ -88,12 +76,13 @@ class HermesClient(BaseDriver):
                 if messages == job.messages:
                     break
         else:
-            while messages < job.messages:
-                fetched = await self._messages.fetch(max=job.batch, timeout=0.005)
-                for message in fetched:
-                    size += len(message.payload)
-                    message.ack()
-                messages += len(fetched)
+            async for batch in self._messages.batches():
+                check_order(batch.payloads[0], messages)
+                size += sum(map(len, batch.payloads))
+                batch.ack()
+                messages += len(batch)
+                if messages >= job.messages:
+                    break
         await self._messages.flush()
         outcome.ended_ns = _CLOCK.monotonic_ns()
         outcome.messages, outcome.bytes = messages, size
@@ -101,15 +90,15 @@ class HermesClient(BaseDriver):
     async def receive_live(self, job: Job, outcome: Outcome) -> None:
         async def receive(index: int) -> None:
             messages = 0
-            subscription = self._subscriptions[index]
-            while messages < job.messages:
-                fetched = await subscription.fetch(max=job.batch, timeout=_SILENCE_SECONDS)
-                if not fetched:
-                    return
-                messages += len(fetched)
-                outcome.messages += len(fetched)
-                outcome.bytes += sum(len(message.payload) for message in fetched)
-                outcome.ended_ns = _CLOCK.monotonic_ns()
+            batches = self._subscriptions[index].batches()
+            with contextlib.suppress(TimeoutError):
+                while messages < job.messages:
+                    async with asyncio.timeout(_SILENCE_SECONDS):
+                        batch = await anext(batches)
+                    messages += len(batch)
+                    outcome.messages += len(batch)
+                    outcome.bytes += sum(map(len, batch.payloads))
+                    outcome.ended_ns = _CLOCK.monotonic_ns()
 
         await asyncio.gather(*map(receive, range(job.concurrency)))
 
