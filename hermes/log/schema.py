@@ -9,7 +9,9 @@ No connection is opened here; `database.py` applies this.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Any, Final
 
 import msgspec
 
@@ -129,14 +131,8 @@ SEAL_PRAGMAS: Final = (
 
 # ------------------------------------------------------------------ statements
 
-INSERT_KEY: Final = "INSERT INTO keys (text) VALUES (?) ON CONFLICT DO NOTHING"
 KEY_ID: Final = "SELECT id FROM keys WHERE text = ?"
-INSERT_RECORD: Final = (
-    "INSERT INTO records (lsn, at_ns, kind, key, first, last, payload_hash, chain, body, payload)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-# A batch may carry one id twice.
-INSERT_TERM: Final = "INSERT OR IGNORE INTO terms (term, lsn) VALUES (?, ?)"
+LAST_KEY_ID: Final = "SELECT id FROM keys WHERE id > 0 ORDER BY id DESC LIMIT 1"
 INSERT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
 META: Final = "SELECT name, value FROM meta"
 
@@ -191,6 +187,66 @@ HIGHEST_FIRST: Final = """SELECT first FROM records
     WHERE kind = ? AND first >= 0 ORDER BY first DESC LIMIT 1"""
 HIGHEST_LAST: Final = "SELECT max(last) FROM records WHERE kind = ? AND first >= ?"
 
+# -------------------------------------------------------- statements of many rows
+
+RECORD_COLUMNS: Final = 10
+# Per statement; SQLite takes 32,766, apsw keeps statements of up to 16 KiB prepared.
+_PARAMETERS_MAX: Final = 5_120
+
+
+@cache
+def insert_records(rows: int) -> str:
+    """Insert up to so many rows of records; what is left over is bound to NULL."""
+    columns = "lsn, at_ns, kind, key, first, last, payload_hash, chain, body, payload"
+    return f"INSERT INTO records ({columns}) {_given(rows, RECORD_COLUMNS)}"
+
+
+@cache
+def insert_keys(rows: int) -> str:
+    """Insert up to so many (id, text)."""
+    return f"INSERT INTO keys (id, text) {_given(rows, 2)}"
+
+
+@cache
+def insert_terms(rows: int) -> str:
+    """Insert up to so many (term, lsn); a batch may carry one id twice."""
+    return f"INSERT OR IGNORE INTO terms (term, lsn) {_given(rows, 2)}"
+
+
+@cache
+def known_keys(rows: int) -> str:
+    """(text, id) of those of up to so many texts that are in the dictionary."""
+    return f"SELECT text, id FROM keys WHERE text IN ({','.join('?' * rows)})"
+
+
+def in_statements(
+    sql: Callable[[int], str], values: Sequence[Any], columns: int
+) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Cut rows, given as one flat sequence, into statements of a few sizes.
+
+    `sql` makes the statement for a number of rows: a power of two, so that few have to
+    be prepared. What a statement has too many rows is None.
+    """
+    most = 1 << ((_PARAMETERS_MAX // columns).bit_length() - 1)
+    for start in range(0, len(values), most * columns):
+        part = values[start : start + most * columns]
+        rows = 1 << (len(part) // columns - 1).bit_length()
+        missing = rows * columns - len(part)
+        yield sql(rows), [*part, *([None] * missing)] if missing else part
+
+
+def _values(rows: int, columns: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"VALUES {','.join([row] * rows)}"
+
+
+def _given(rows: int, columns: int) -> str:
+    """The rows that were bound, as a query."""
+    if rows == 1:
+        return _values(1, columns)
+    return f"SELECT * FROM ({_values(rows, columns)}) WHERE column1 IS NOT NULL"
+
+
 # A statement and how many parameters it takes: what the test of plans looks at.
 LOOKUPS: Final = {
     READ: 2,
@@ -205,6 +261,8 @@ LOOKUPS: Final = {
     MESSAGES_OF_KEY: 3,
     KEYS_AFTER: 1,
     KEY_ID: 1,
+    LAST_KEY_ID: 0,
+    known_keys(4): 4,
     NEXT_KIND: 1,
     NEXT_KIND_OF_KEY: 2,
     TOUCHING: 5,

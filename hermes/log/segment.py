@@ -15,9 +15,8 @@ Which segments exist is the catalog's business; when to roll is the engine's.
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,12 +25,11 @@ import apsw
 from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log import schema
-from hermes.log.chain import SALT_BYTES, hash_payload, link
 from hermes.log.database import CREATE_FLAGS, apply, connect, fetch_one
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.head import sync_folder
+from hermes.log.inserting import KeyIds, plan_insert
 from hermes.log.record import Record
-from hermes.log.schema import PUBLISHED
 
 SUFFIX: Final = ".segment"
 BUILDING_SUFFIX: Final = ".segment.new"
@@ -114,80 +112,6 @@ def _touched(db: apsw.Connection) -> tuple[int | None, int | None]:
 # ----------------------------------------------------------------------- write
 
 
-class KeyIds:
-    """The dictionary of one segment's keys, as far as the writer remembers it."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}
-
-    def resolve(self, db: apsw.Connection, records: Iterable[Record]) -> dict[str, int]:
-        """Ids of all keys of the records, inside the caller's transaction."""
-        ids = self._ids
-        missing = {r.key for r in records if r.key is not None and r.key not in ids}
-        if not missing:
-            return ids
-        if len(ids) + len(missing) > limits.KEYS_CACHED_MAX:
-            ids.clear()
-            missing = {r.key for r in records if r.key is not None}
-        # Sorted: the dictionary's order must not depend on string hashing.
-        for text in sorted(missing):
-            db.execute(schema.INSERT_KEY, (text,))
-            ids[text] = fetch_one(db, schema.KEY_ID, (text,))[0]
-        return ids
-
-    def forget(self) -> None:
-        """After a rollback: the ids may name nothing."""
-        self._ids.clear()
-
-
-def insert_records(
-    db: apsw.Connection, keys: KeyIds, records: Sequence[Record], after: Mark
-) -> Mark:
-    """Insert records behind a mark, inside the caller's transaction; returns the new mark.
-
-    Salts and hashes payloads and links the chain. Hashing is done here, on the writer's
-    thread: SHA-256 of anything over 2 KiB runs without the GIL.
-    """
-    ids = keys.resolve(db, records)
-    salts = os.urandom(SALT_BYTES * len(records))
-    salted = 0
-    lsn, next_offset, chain = after.lsn, after.next_offset, after.chain
-    rows = []
-    terms = []
-    for record in records:
-        lsn += 1
-        key, first, last, body = record.key, record.first, record.last, record.body
-        payload = payload_hash = None
-        if record.payload is not None:
-            payload = salts[salted : salted + SALT_BYTES] + record.payload
-            payload_hash = hash_payload(payload)
-            salted += SALT_BYTES
-        chain = link(chain, lsn, record.at_ns, record.kind, key, first, last, body, payload_hash)
-        key_id = None if key is None else ids[key]
-        rows.append(
-            (
-                lsn,
-                record.at_ns,
-                record.kind,
-                key_id,
-                first,
-                last,
-                payload_hash,
-                chain,
-                body,
-                payload,
-            )
-        )
-        if record.terms:
-            terms.extend([(term, lsn) for term in record.terms])
-        if record.kind == PUBLISHED and last is not None:
-            next_offset = last + 1
-    db.executemany(schema.INSERT_RECORD, rows)
-    if terms:
-        db.executemany(schema.INSERT_TERM, terms)
-    return Mark(lsn, next_offset, chain)
-
-
 def create_segment(
     folder: Path, store_id: str, before: Mark, records: Sequence[Record], *, vfs: str = ""
 ) -> Path:
@@ -217,7 +141,7 @@ def create_segment(
             }
             db.executemany(schema.INSERT_META, list(facts.items()))
             if records:
-                insert_records(db, KeyIds(), records, before)
+                plan_insert(db, KeyIds(), records, before).execute(db)
         apply(db, schema.BUILT_PRAGMA)
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     finally:
@@ -293,17 +217,13 @@ class ActiveSegment:
 
         apsw.FullError: nothing was written, the same call may be tried again.
         """
-        db = self._db
-        db.execute("BEGIN IMMEDIATE")
         try:
-            end = insert_records(db, self._keys, records, self.end)
-            db.execute("COMMIT")
+            insertion = plan_insert(self._db, self._keys, records, self.end)
+            insertion.execute(self._db)
         except apsw.FullError:
             self._keys.forget()
-            if db.in_transaction:
-                db.execute("ROLLBACK")
             raise
-        self.end = end
+        self.end = end = insertion.end
         self.content_bytes += size_bytes + len(records) * ROW_BYTES
         return end
 
