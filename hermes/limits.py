@@ -44,8 +44,10 @@ QUEUE_PUBLISH_BYTES_MAX: Final = 64 * MIB
 TRANSACTION_BYTES_MAX: Final = 8 * MIB
 TRANSACTION_RECORDS_MAX: Final = 10_000
 RESERVE_BYTES: Final = 16 * MIB
-WAL_CHECKPOINT_BYTES: Final = 16 * MIB
-# Beyond this the writer itself copies the last pages, so that the WAL starts over.
+WAL_CHECKPOINT_BYTES: Final = 4 * MIB
+# When no more than this is left the writer copies it itself, so that the WAL starts over;
+WAL_LEFT_BYTES_MAX: Final = MIB
+# beyond this too, whatever is left.
 WAL_BYTES_MAX: Final = 64 * MIB
 # Below this much free space publishes are refused: a full queue and its WAL still fit.
 LOW_SPACE_BYTES: Final = 128 * MIB

@@ -3,8 +3,10 @@
 A thread of its own with connections of its own, so that a commit never waits for it.
 
 - Checkpoints are PASSIVE. Under load the WAL always grows while it is copied, so it
-  could never start over; past `WAL_BYTES_MAX` the writer is asked to copy the last
-  pages itself, between two commits.
+  could never start over. So they are repeated until little is left, which the writer is
+  asked to copy itself, between two commits; also past `WAL_BYTES_MAX`, however much is
+  left. A WAL that starts over early stays short, and appending to a file that need not
+  grow is half the price of a sync.
 - A segment that was rolled away from is turned into a plain read-only file. Open
   connections to it prevent that, so it is tried again every second.
 - An I/O error here is as final as one in a commit: after a failed sync nobody knows
@@ -65,7 +67,6 @@ class Housekeeper:
         # The connection for checkpoints, to the active segment only.
         self._db: apsw.Connection | None = None
         self._path: Path | None = None
-        self._copied_bytes = 0
 
     def start(self) -> None:
         self._thread.start()
@@ -91,11 +92,6 @@ class Housekeeper:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
-
-    def wants_checkpoint(self, wal_bytes: int) -> bool:
-        """Whether the WAL has grown enough since it was last copied. Cheap, for the writer."""
-        copied = self._copied_bytes if self._copied_bytes <= wal_bytes else 0
-        return wal_bytes - copied >= limits.WAL_CHECKPOINT_BYTES
 
     def _run(self) -> None:
         try:
@@ -123,18 +119,25 @@ class Housekeeper:
         if active.path != self._path:
             self._close()
             self._path = active.path
-        if not self.wants_checkpoint(active.wal_bytes):
+        if not active.wants_checkpoint:
             return
         if self._db is None:
             self._db = connect(active.path, vfs=self._vfs)
-        try:
-            _, copied_pages = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.BusyError:
-            # The writer is copying the last pages itself.
-            return
-        self._copied_bytes = max(0, copied_pages) * PAGE_BYTES
-        if active.wal_bytes >= limits.WAL_BYTES_MAX:
-            self._ask_for_checkpoint()
+        before_bytes = active.wal_uncopied_bytes
+        while True:
+            try:
+                _, copied_pages = self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            except apsw.BusyError:
+                # The writer is copying the last pages itself.
+                return
+            active.wal_copied_bytes = max(0, copied_pages) * PAGE_BYTES
+            left_bytes = active.wal_uncopied_bytes
+            if left_bytes <= limits.WAL_LEFT_BYTES_MAX or active.wal_bytes >= limits.WAL_BYTES_MAX:
+                self._ask_for_checkpoint()
+                return
+            if left_bytes >= before_bytes:  # a reader stands in the way, or the load is high
+                return
+            before_bytes = left_bytes
 
     def finish_files(self) -> None:
         """Unlink what was dropped, seal what nobody holds; by the thread, or after `stop`.
@@ -155,7 +158,6 @@ class Housekeeper:
                 self._unsealed.remove(path)
 
     def _close(self) -> None:
-        self._copied_bytes = 0
         if self._db is not None:
             self._db.close()
             self._db = None

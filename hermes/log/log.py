@@ -114,13 +114,9 @@ class SqliteLog:
             vfs=vfs,
         )
         self._writer.on_rolled = self._keeper.seal
-        self._writer.on_long_wal = self._note_wal
+        self._writer.on_long_wal = self._keeper.wake
         self._writer.start()
         self._keeper.start()
-
-    def _note_wal(self, wal_bytes: int) -> None:
-        if self._keeper.wants_checkpoint(wal_bytes):
-            self._keeper.wake()
 
     # ------------------------------------------------------------------- facts
 

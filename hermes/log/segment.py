@@ -206,11 +206,24 @@ class ActiveSegment:
         pages = self._db.pragma("page_count")
         self.content_bytes = int(str(pages)) * schema.PAGE_BYTES
         self.wal_bytes = 0
+        self.wal_copied_bytes = 0  # of them in the file already: whoever checkpoints says so
         self._db.set_wal_hook(self._note_wal)
 
     def _note_wal(self, _db: apsw.Connection, _name: str, pages: int) -> int:
-        self.wal_bytes = pages * schema.PAGE_BYTES
+        wal_bytes = pages * schema.PAGE_BYTES
+        if wal_bytes < self.wal_bytes:  # it has started over
+            self.wal_copied_bytes = 0
+        self.wal_bytes = wal_bytes
         return apsw.SQLITE_OK
+
+    @property
+    def wal_uncopied_bytes(self) -> int:
+        return self.wal_bytes - self.wal_copied_bytes
+
+    @property
+    def wants_checkpoint(self) -> bool:
+        """Whether the WAL has grown enough since it was last copied."""
+        return self.wal_uncopied_bytes >= limits.WAL_CHECKPOINT_BYTES
 
     def commit(self, records: Sequence[Record], size_bytes: int) -> Mark:
         """Append records in one synced transaction; returns the mark after them.

@@ -81,7 +81,7 @@ class Writer:
         self._listener = listener
         self._vfs = vfs
         self.on_rolled: Callable[[Path], None] = lambda _path: None
-        self.on_long_wal: Callable[[int], None] = lambda _wal_bytes: None
+        self.on_long_wal: Callable[[], None] = lambda: None
         self._queue: deque[Group | Roll] = deque()
         self._wake = threading.Event()
         # Each counter has one writing thread; their difference is what is queued.
@@ -182,7 +182,8 @@ class Writer:
             self.active.checkpoint()
         self._with_reserve(lambda: self.active.commit(group.records, group.size_bytes))
         self._tell(group)
-        self.on_long_wal(self.active.wal_bytes)
+        if self.active.wants_checkpoint:
+            self.on_long_wal()
 
     def _roll(self, roll: Roll) -> None:
         old = self.active
