@@ -18,8 +18,9 @@ from hermes import rpc
 from hermes.errors import HermesError, InvalidArgumentError, LimitExceededError
 from hermes.server.logs import get_logger
 
-# grpc refuses trailing metadata beyond 8 KiB, percent-encoding included.
-_DETAILS_BYTES_MAX: Final = 1_536
+# Beyond 8 KiB of trailing metadata grpc refuses, the more often the more it is. Message and
+# hint are percent-encoded: three times their bytes at worst, each.
+_DETAILS_BYTES_MAX: Final = 1_200
 
 STATUS_BY_CODE: Final = {status.name: status for status in grpc.StatusCode}
 
