@@ -20,7 +20,7 @@ from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer
-from hermes.broker.dispatch import Assignment, Slot, plan
+from hermes.broker.dispatch import Assignment, Delivery, Slot, plan
 from hermes.broker.due import REBUILD_MIN, SLACK
 from hermes.broker.feed import Feed
 from hermes.broker.journal import Journal
@@ -140,10 +140,10 @@ class Deliveries:
         self._surface_due(consumer, feed, now_ns)
         self._refill(consumer, feed)
         slots = [self._slot(consumer, seat) for seat in self._by_consumer[consumer.name]]
-        assignments = plan(consumer, feed, slots, now_ns)
-        if assignments:
-            self._deliver(consumer, assignments, now_ns)
-        if assignments or self._more_due(consumer, feed, now_ns):
+        deliveries = plan(consumer, feed, slots, now_ns)
+        if deliveries:
+            self._deliver(consumer, deliveries, now_ns)
+        if deliveries or self._more_due(consumer, feed, now_ns):
             self.mark(consumer.name)  # until a round finds nothing to do
         for slot in slots:
             self.seats[slot.member].served = slot.served
@@ -162,28 +162,26 @@ class Deliveries:
             seat.overdue > 0,
         )
 
-    def _deliver(self, consumer: Consumer, assignments: list[Assignment], now_ns: int) -> None:
+    def _deliver(self, consumer: Consumer, deliveries: list[Delivery], now_ns: int) -> None:
         deadline_ns = now_ns + consumer.policy.ack_timeout_ns
-        for run in _runs(assignments):
-            member, attempt = run[0].member, run[0].attempt
-            seat = self.seats[member]
-            messages = sum(a.last - a.first + 1 for a in run)
-            total_bytes = sum((a.last - a.first + 1) * a.batch.mean_bytes for a in run)
-            for ranges in hulls((a.first, a.last) for a in run):
+        for delivery in deliveries:
+            seat = self.seats[delivery.member]
+            mean_bytes = -(-delivery.bytes // delivery.messages)
+            for ranges in hulls(delivery.ranges):
                 self._journal.record(
                     ev.Delivered(
                         engine_time_ns=now_ns,
                         consumer=consumer.name,
                         ranges=ranges,
                         session=seat.session,
-                        member=member,
-                        attempt=attempt,
+                        member=delivery.member,
+                        attempt=delivery.attempt,
                         deadline_ns=deadline_ns,
-                        mean_bytes=-(-total_bytes // messages),
+                        mean_bytes=mean_bytes,
                     )
                 )
             seat.unsent.append(now_ns)
-            self._journal.after_commit(partial(_send, seat, run))
+            self._journal.after_commit(partial(_send, seat, delivery.assignments))
 
     # --------------------------------------------------- expiry, redelivery
 
@@ -351,22 +349,7 @@ class Deliveries:
         return sum(not feed.tailing for feed in self._feeds.values())
 
 
-def _send(seat: Seat, run: list[Assignment]) -> None:
+def _send(seat: Seat, assignments: list[Assignment]) -> None:
     """At the commit: what was delivered goes out."""
     seat.unsent.popleft()
-    seat.port.deliver(run)
-
-
-def _runs(assignments: list[Assignment]) -> Iterable[list[Assignment]]:
-    """Neighbours with the same member and attempt, as one delivery each.
-
-    Not regrouped beyond that: first attempts must be recorded in offset order.
-    """
-    run: list[Assignment] = []
-    for assignment in assignments:
-        if run and (run[0].member, run[0].attempt) != (assignment.member, assignment.attempt):
-            yield run
-            run = []
-        run.append(assignment)
-    if run:
-        yield run
+    seat.port.deliver(assignments)

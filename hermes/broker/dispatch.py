@@ -9,7 +9,7 @@ in use wins, then the one served longest ago. A message that came back for free 
 goes alone to a member that holds nothing else: the member nearest to that is kept free
 for it, and the others go on.
 
-`plan` takes from the feed and returns assignments; the engine turns them into events.
+`plan` takes from the feed and returns deliveries; the engine turns them into events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hermes import limits
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer, Waiting
 from hermes.broker.feed import Feed, Redelivery
-from hermes.broker.ranges import RangeMap
+from hermes.broker.ranges import Range, RangeMap
 
 ASSIGNMENTS_MAX = 256  # per turn and consumer; the rest follows in the next turn
 CUT_PART = 4  # a batch is cut when at least a quarter of the credit is free
@@ -59,7 +59,12 @@ class Slot(msgspec.Struct):
 
     @property
     def load(self) -> float:
+        """The share of its credit that is in use."""
         return self.in_flight / (self.credit_messages or 1)
+
+    def before(self, other: Slot) -> bool:
+        """Whether it is to be served before the other, if both have room."""
+        return (self.load, self.served) < (other.load, other.served)
 
 
 class Assignment(msgspec.Struct, frozen=True, gc=False):
@@ -72,53 +77,127 @@ class Assignment(msgspec.Struct, frozen=True, gc=False):
     last: int
 
 
-def plan(consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int) -> list[Assignment]:
+class Delivery(msgspec.Struct):
+    """Neighbouring assignments of one member and attempt: what becomes one event.
+
+    Not regrouped beyond that: first attempts must be recorded in offset order.
+    `ranges` are those of the assignments, in their order; those that follow each other
+    are joined.
+    """
+
+    member: int
+    attempt: int
+    assignments: list[Assignment]
+    ranges: list[Range]
+    messages: int
+    bytes: int
+
+
+def plan(consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int) -> list[Delivery]:
     """Assign what the feed holds until it or the members' room is used up."""
-    assignments: list[Assignment] = []
+    planner = _Planner(slots)
     if consumer.paused or not slots:
-        return assignments
-    all_placed = _plan_redeliveries(consumer, feed, slots, now_ns, assignments)
+        return []
+    all_placed = _plan_redeliveries(consumer, feed, planner, now_ns)
     if all_placed and consumer.waiting.count < limits.WAITING_MAX:
-        _plan_first_attempts(consumer, feed, slots, assignments)
-    return assignments
+        _plan_first_attempts(consumer, feed, planner)
+    return planner.deliveries
 
 
-def _plan_first_attempts(
-    consumer: Consumer, feed: Feed, slots: Sequence[Slot], out: list[Assignment]
-) -> None:
+class _Planner:
+    """Finds a member for each piece, and joins neighbours into deliveries."""
+
+    __slots__ = ("_served", "deliveries", "left", "slots")
+
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self.slots = slots
+        self.deliveries: list[Delivery] = []
+        self.left = ASSIGNMENTS_MAX
+        self._served = max((slot.served for slot in slots), default=0)
+
+    def assign(
+        self, batch: LineBatch, first: int, last: int, attempt: int, *, alone: bool = False
+    ) -> int:
+        """Give the head of first..last to the best member; returns how many messages."""
+        count, mean_bytes = last - first + 1, batch.mean_bytes
+        best: Slot | None = None
+        room = 0
+        for slot in self.slots:
+            offered = slot.room(count, mean_bytes, alone=alone)
+            if offered > 0 and (best is None or slot.before(best)):
+                best, room = slot, offered
+        if best is None:
+            return 0
+        best.in_flight += room
+        best.in_flight_bytes += room * mean_bytes
+        best.alone = alone
+        self._served = best.served = self._served + 1
+        self.left -= 1
+        self._append(Assignment(best.member, attempt, batch, first, first + room - 1), room)
+        return room
+
+    def _append(self, assignment: Assignment, messages: int) -> None:
+        first, last = assignment.first, assignment.last
+        size_bytes = messages * assignment.batch.mean_bytes
+        if self.deliveries:
+            delivery = self.deliveries[-1]
+            if delivery.member == assignment.member and delivery.attempt == assignment.attempt:
+                delivery.assignments.append(assignment)
+                delivery.messages += messages
+                delivery.bytes += size_bytes
+                ranges = delivery.ranges
+                if ranges[-1][1] == first - 1:
+                    ranges[-1] = (ranges[-1][0], last)
+                else:
+                    ranges.append((first, last))
+                return
+        self.deliveries.append(
+            Delivery(
+                assignment.member,
+                assignment.attempt,
+                [assignment],
+                [(first, last)],
+                messages,
+                size_bytes,
+            )
+        )
+
+
+def _plan_first_attempts(consumer: Consumer, feed: Feed, planner: _Planner) -> None:
     position = consumer.position
-    while feed.window and len(out) < ASSIGNMENTS_MAX:
-        batch = feed.window[0]
-        first = max(batch.first, position)
-        if first <= batch.last:
-            taken = _assign(slots, batch, first, batch.last, 1, out)
+    window = feed.window
+    while window and planner.left > 0:
+        batch = window[0]
+        first, last = batch.first, batch.last
+        if first < position:
+            first = position
+        if first <= last:
+            taken = planner.assign(batch, first, last, 1)
             if not taken:
                 return
             position = first + taken
-        if position > batch.last:
+        if position > last:
             feed.pop()
 
 
-def _plan_redeliveries(
-    consumer: Consumer, feed: Feed, slots: Sequence[Slot], now_ns: int, out: list[Assignment]
-) -> bool:
+def _plan_redeliveries(consumer: Consumer, feed: Feed, planner: _Planner, now_ns: int) -> bool:
     """Whether all that is due was placed, but for what waits for a member of its own."""
     planned: RangeMap[None] = RangeMap()  # a feed may hold an offset twice
     alone_later: list[Redelivery] = []
     room = True
-    while room and feed.redeliveries and len(out) < ASSIGNMENTS_MAX:
+    while room and feed.redeliveries and planner.left > 0:
         batch, first, last = feed.redeliveries.popleft()
         for begin, end, waiting in _due(consumer, planned, first, last, now_ns):
             alone = waiting.releases >= limits.RELEASES_BEFORE_ALONE
             at = begin
             while at <= end and (
-                taken := _assign(slots, batch, at, end, waiting.attempt + 1, out, alone=alone)
+                taken := planner.assign(batch, at, end, waiting.attempt + 1, alone=alone)
             ):
                 planned.add(at, at + taken - 1, None)
                 at += taken
             if at <= end and alone:
                 if not alone_later:
-                    _keep_free(slots)
+                    _keep_free(planner.slots)
                 alone_later.append((batch, at, end))
             elif at <= end:
                 feed.redeliveries.appendleft((batch, at, last))
@@ -152,31 +231,3 @@ def _due(
         if waiting.due_ns <= now_ns
         for a, b in planned.missing(begin, end)
     ]
-
-
-def _assign(
-    slots: Sequence[Slot],
-    batch: LineBatch,
-    first: int,
-    last: int,
-    attempt: int,
-    out: list[Assignment],
-    *,
-    alone: bool = False,
-) -> int:
-    """Give the head of first..last to the best member; returns how many messages."""
-    count, mean_bytes = last - first + 1, batch.mean_bytes
-    best: Slot | None = None
-    room = 0
-    for slot in slots:
-        offered = slot.room(count, mean_bytes, alone=alone)
-        if offered > 0 and (best is None or (slot.load, slot.served) < (best.load, best.served)):
-            best, room = slot, offered
-    if best is None:
-        return 0
-    best.in_flight += room
-    best.in_flight_bytes += room * mean_bytes
-    best.alone = alone
-    best.served = max(slot.served for slot in slots) + 1
-    out.append(Assignment(best.member, attempt, batch, first, first + room - 1))
-    return room

@@ -39,7 +39,6 @@ _FORBIDDEN_IN_NAMES: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-
 _EXCERPT_CHARS: Final = 80
 
 
-@lru_cache(maxsize=limits.SUBJECT_CACHE_MAX)
 def validate_subject(subject: str) -> None:
     """Raise InvalidArgumentError unless it is a subject; reserved ones are."""
     # Characters bound bytes from below: nothing long is encoded or searched.
@@ -61,6 +60,13 @@ def validate_pattern(pattern: str) -> None:
 def is_reserved(subject: str) -> bool:
     """Whether a subject, or what a pattern matches, belongs to Hermes."""
     return subject.startswith(RESERVED_MARK)
+
+
+@lru_cache(maxsize=limits.SUBJECT_CACHE_MAX)
+def check_publishable(subject: str) -> None:
+    """Raise InvalidArgumentError unless it is a subject that clients may publish to."""
+    validate_subject(subject)
+    refuse_reserved(subject)
 
 
 def refuse_reserved(subject: str) -> None:

@@ -21,7 +21,7 @@ import msgspec
 from hermes import limits
 from hermes.broker.batch import IncomingBatch, check_batch
 from hermes.broker.publishing import PublishResult
-from hermes.broker.subject import refuse_reserved, validate_subject
+from hermes.broker.subject import check_publishable
 from hermes.broker.v1 import broker_pb2
 from hermes.errors import FencedError, HermesError, InvalidArgumentError, LimitExceededError
 from hermes.server.config import ServerConfig
@@ -142,15 +142,14 @@ class PublishBatches:
         self._stream.wake()
 
     def _check(self, batch: broker_pb2.Batch) -> IncomingBatch | HermesError:
+        subject, head, content = batch.subject, batch.head, batch.content
         try:
-            validate_subject(batch.subject)
-            refuse_reserved(batch.subject)
-            checked = check_batch(
-                batch.subject, batch.head, batch.content, self._config.max_message_bytes
-            )
-            if checked.bytes > self._batch_bytes_max:
+            check_publishable(subject)
+            checked = check_batch(subject, head, content, self._config.max_message_bytes)
+            batch_bytes = len(head) + len(content)
+            if batch_bytes > self._batch_bytes_max:
                 raise LimitExceededError(
-                    f"batch of {checked.bytes:,} bytes is over the limit of "
+                    f"batch of {batch_bytes:,} bytes is over the limit of "
                     f"{self._batch_bytes_max:,} bytes",
                     hint="send smaller batches, as many as you like in one frame",
                 )

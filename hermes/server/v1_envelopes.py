@@ -11,7 +11,7 @@ from hermes.broker.batch import (
     check_message_bytes,
     single,
 )
-from hermes.broker.subject import refuse_reserved, validate_pattern, validate_subject
+from hermes.broker.subject import check_publishable, validate_pattern
 from hermes.broker.subject_wire import Encoding
 from hermes.broker.v1 import broker_pb2
 from hermes.errors import InvalidArgumentError
@@ -27,8 +27,7 @@ def incoming(envelope: broker_pb2.EventEnvelope, message_bytes_max: int) -> Inco
         raise InvalidArgumentError("id must not be empty", hint="a UUID will do")
     check_id(envelope.id)
     subject, _ = subject_wire.decode(envelope.subject)
-    validate_subject(subject)
-    refuse_reserved(subject)
+    check_publishable(subject)
     check_message_bytes(len(envelope.payload), message_bytes_max)
     headers = dict(envelope.headers)
     check_headers(headers)

@@ -42,7 +42,7 @@ class Bench:
     def plan(self, *slots: Slot, now_ns: int = 0) -> list[tuple[int, int, int, int]]:
         """(member, attempt, first, last) of each assignment."""
         planned = plan(self.consumer, self.feed, slots, now_ns)
-        return [(a.member, a.attempt, a.first, a.last) for a in planned]
+        return [(a.member, a.attempt, a.first, a.last) for d in planned for a in d.assignments]
 
 
 # ------------------------------------------------------------------ whole and cut
