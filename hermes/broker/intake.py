@@ -54,14 +54,17 @@ class Intake:
         takes nothing with it but its own sequence.
         """
         results: list[PublishResult] = []
+        state = self._journal.state
+        closed = self._refusal(durable=True)
         for i, batch in enumerate(batches):
+            if closed is not None or isinstance(batch, HermesError):
+                refusal = batch if isinstance(batch, HermesError) else closed
+                results.append(PublishResult(0, refusal=refusal))
+                continue
+            producer = Producer(producer_id, first_sequence + i) if producer_id else None
             try:
-                if isinstance(batch, HermesError):
-                    raise batch
-                self._refuse_publish(durable=True)
-                producer = Producer(producer_id, first_sequence + i) if producer_id else None
                 event, result = decide_publish(
-                    self._journal.state, batch, session=session, now_ns=now_ns, producer=producer
+                    state, batch, session=session, now_ns=now_ns, producer=producer
                 )
             except HermesError as error:
                 results.append(PublishResult(0, refusal=error))
@@ -81,30 +84,30 @@ class Intake:
     ) -> None:
         """Forward at once, log behind; `reply` is called before this returns."""
         results: list[PublishResult] = []
+        closed = self._refusal(durable=False)
         for batch in batches:
-            try:
-                if isinstance(batch, HermesError):
-                    raise batch
-                self._refuse_publish(durable=False)
-            except HermesError as error:
-                results.append(PublishResult(0, refusal=error))
+            if closed is not None or isinstance(batch, HermesError):
+                refusal = batch if isinstance(batch, HermesError) else closed
+                results.append(PublishResult(0, refusal=refusal))
                 continue
             self._forward(batch, session, now_ns)
             results.append(PublishResult(batch.count))
         reply(results)
 
-    def _refuse_publish(self, *, durable: bool) -> None:
+    def _refusal(self, *, durable: bool) -> HermesError | None:
+        """Why nothing is taken at the moment."""
         log = self._journal.log
         if durable and not log.durable:
-            raise PreconditionError(
+            return PreconditionError(
                 "this broker has no store, so nothing can be published durably",
                 hint="start it with --store or HERMES_STORE_PATH, or publish live",
             )
         if log.low_space:
-            raise LimitExceededError(
+            return LimitExceededError(
                 "the disk is nearly full: publishing is refused until space returns",
                 hint="acks and reads go on; free space on the broker's disk",
             )
+        return None
 
     def enter(self, event: ev.Published) -> None:
         """Record a batch and hand it to the ring, the consumers and the live subscriptions."""
