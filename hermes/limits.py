@@ -43,6 +43,9 @@ RECORD_HULL_MAX: Final = 65_536
 QUEUE_PUBLISH_BYTES_MAX: Final = 64 * MIB
 TRANSACTION_BYTES_MAX: Final = 8 * MIB
 TRANSACTION_RECORDS_MAX: Final = 10_000
+# What is decided while a commit is under way gathers up to this before it is handed over.
+WAITING_RECORDS_MAX: Final = 64
+WAITING_BYTES_MAX: Final = 64 * KIB
 RESERVE_BYTES: Final = 16 * MIB
 WAL_CHECKPOINT_BYTES: Final = 4 * MIB
 # When no more than this is left the writer copies it itself, so that the WAL starts over;

@@ -182,6 +182,8 @@ def _plan_first_attempts(consumer: Consumer, feed: Feed, planner: _Planner) -> N
 
 def _plan_redeliveries(consumer: Consumer, feed: Feed, planner: _Planner, now_ns: int) -> bool:
     """Whether all that is due was placed, but for what waits for a member of its own."""
+    if not feed.redeliveries:
+        return True
     planned: RangeMap[None] = RangeMap()  # a feed may hold an offset twice
     alone_later: list[Redelivery] = []
     room = True

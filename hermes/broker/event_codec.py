@@ -143,16 +143,17 @@ def decode(record: StoredRecord) -> ev.Event | None:
 
 
 def _encode_published(event: ev.Published, at_ns: int) -> Record:
-    body = _shared_by_a_frame(
-        event.engine_time_ns,
-        event.session,
-        event.producer_id,
-        event.dead_letter_consumer,
-        event.dead_letter_offset,
+    rest = log_pb2.Published(
+        head=event.head,
+        sizes=event.sizes,
+        producer_id=event.producer_id,
+        producer_sequence=event.producer_sequence,
     )
-    body += log_pb2.Published(
-        head=event.head, sizes=event.sizes, producer_sequence=event.producer_sequence
-    ).SerializeToString()
+    if event.dead_letter_consumer:
+        rest.dead_letter_consumer = event.dead_letter_consumer
+        rest.dead_letter_offset = event.dead_letter_offset
+    # Protobuf messages are joined by joining their bytes.
+    body = _published_front(event.engine_time_ns, event.session) + rest.SerializeToString()
     return Record(
         at_ns,
         _PUBLISHED,
@@ -165,25 +166,10 @@ def _encode_published(event: ev.Published, at_ns: int) -> Record:
     )
 
 
-@lru_cache(maxsize=64)
-def _shared_by_a_frame(
-    engine_time_ns: int,
-    session: int,
-    producer_id: bytes,
-    dead_letter_consumer: str,
-    dead_letter_offset: int,
-) -> bytes:
-    """What batches that came together have in common: half of the work for a small one.
-
-    Protobuf messages are joined by joining their bytes.
-    """
-    return log_pb2.Published(
-        engine_time_ns=engine_time_ns,
-        session=session,
-        producer_id=producer_id,
-        dead_letter_consumer=dead_letter_consumer,
-        dead_letter_offset=dead_letter_offset,
-    ).SerializeToString()
+@lru_cache(maxsize=16)
+def _published_front(engine_time_ns: int, session: int) -> bytes:
+    """The first fields of a body, the same for all batches of a frame."""
+    return log_pb2.Published(engine_time_ns=engine_time_ns, session=session).SerializeToString()
 
 
 def _encode_published_live(event: ev.PublishedLive, at_ns: int) -> Record:

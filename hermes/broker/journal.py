@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.event_codec import encode
 from hermes.broker.snapshot import encode_snapshot
@@ -85,6 +86,19 @@ class Journal:
     def idle(self) -> bool:
         """Nothing recorded in this turn, nothing waiting for a commit."""
         return not (self._records or self._group.effects or self._pending)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether what was recorded may as well wait for the commit that is under way.
+
+        It is little, and would be committed only after that one anyway; until then more
+        may come to share its transaction.
+        """
+        return (
+            bool(self._pending)
+            and 0 < len(self._records) < limits.WAITING_RECORDS_MAX
+            and self._group.bytes < limits.WAITING_BYTES_MAX
+        )
 
     def flush(self) -> None:
         """End of a turn: hand its records to the log as one group."""
