@@ -149,7 +149,7 @@ def _encode_published(event: ev.Published, at_ns: int) -> Record:
         producer_id=event.producer_id,
         producer_sequence=event.producer_sequence,
     )
-    if event.dead_letter_consumer:
+    if event.dead_letter_consumer or event.dead_letter_offset:
         rest.dead_letter_consumer = event.dead_letter_consumer
         rest.dead_letter_offset = event.dead_letter_offset
     # Protobuf messages are joined by joining their bytes.

@@ -30,7 +30,7 @@ class Ring:
         """Add the newest batch; the oldest go when there are too many bytes."""
         self._batches.append(batch)
         self._bytes += batch.bytes
-        while self._bytes > self.bytes_max and len(self) > 1:
+        while self._bytes > self.bytes_max and self._head < len(self._batches) - 1:
             oldest = self._batches[self._head]
             assert oldest is not None
             self._bytes -= oldest.bytes

@@ -6,9 +6,10 @@ still fits, so its cost is that of the patterns that fit so far, never that of t
 rest. Each end of a pattern is a `_Leaf` holding the targets of that pattern; the set
 of leaves that a subject reaches determines its `Route`.
 
-Two memories make the common case one dict look-up, and both forget everything when
-the trie changes: subject -> Route, and leaves reached -> Route, so that a million
-subjects under one pattern share one Route.
+The walk ends where the patterns do: beyond the longest one, tokens change nothing. So
+routes are remembered by what of a subject can matter, and a million subjects under
+`orders.>` are one entry. Leaves reached -> Route is remembered too, so that many entries
+share one Route. Both memories forget everything when the trie changes.
 
 Rules
 - Patterns and subjects come in validated (`subject.py`).
@@ -20,6 +21,7 @@ Whose turn it is in a queue group, and who has room, is not known here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -81,6 +83,8 @@ class Router:
         self._routes: dict[str, Route] = {}
         self._old_routes: dict[str, Route] = {}
         self._routes_by_leaves: dict[tuple[_Leaf, ...], Route] = {}
+        self._depths: Counter[int] = Counter()  # tokens before `>` -> registrations
+        self._depth = 1  # the most of them; the first token always counts: it may be reserved
         self.nodes_visited = 0
         """Trie nodes looked at by all matches so far: what a match costs, for metrics."""
 
@@ -94,14 +98,14 @@ class Router:
             raise ValueError(f"subscription {subscription} is registered already")
         self._subscriptions[subscription] = (pattern, tuple(dict.fromkeys(queue_groups)))
         self._leaf(pattern).subscriptions.add(subscription)
-        self._forget_routes()
+        self._count_depth(pattern, +1)
 
     def remove_subscription(self, subscription: int) -> None:
         """Unregister it. Raises KeyError when there is none."""
         pattern, _ = self._subscriptions.pop(subscription)
         self._leaf(pattern).subscriptions.remove(subscription)
         self._prune(pattern)
-        self._forget_routes()
+        self._count_depth(pattern, -1)
 
     def add_consumer(self, name: str, filters: Iterable[str]) -> None:
         """Register a durable consumer. Raises ValueError when the name is taken."""
@@ -110,35 +114,51 @@ class Router:
         self._consumers[name] = tuple(dict.fromkeys(filters))
         for pattern in self._consumers[name]:
             self._leaf(pattern).consumers.add(name)
-        self._forget_routes()
+            self._count_depth(pattern, +1)
 
     def remove_consumer(self, name: str) -> None:
         """Unregister it. Raises KeyError when there is none."""
         for pattern in self._consumers.pop(name):
             self._leaf(pattern).consumers.remove(name)
             self._prune(pattern)
-        self._forget_routes()
+            self._count_depth(pattern, -1)
+
+    def _count_depth(self, pattern: str, registrations: int) -> None:
+        """The trie has changed."""
+        depth = pattern.count(".") + (not pattern.endswith(REST))
+        self._depths[depth] += registrations
+        if not self._depths[depth]:
+            del self._depths[depth]
+        self._depth = max(1, *self._depths) if self._depths else 1
+        self._routes = {}
+        self._old_routes = {}
+        self._routes_by_leaves = {}
 
     # ----------------------------------------------------------------- matching
 
     def match(self, subject: str) -> Route:
         """Who gets a message of this subject."""
-        route = self._routes.get(subject)
+        parts = subject.split(".", self._depth)
+        seen = subject
+        if len(parts) > self._depth:
+            # The last dot stays: that there are more tokens matters, what they are does not.
+            seen = subject[: -len(parts[-1])]
+        route = self._routes.get(seen)
         if route is not None:
             return route
-        route = self._old_routes.get(subject)
+        route = self._old_routes.get(seen)
         if route is None:
             route = self._route_of(subject)
         if len(self._routes) >= self._generation_max:
             self._old_routes = self._routes
             self._routes = {}
             self._routes_by_leaves = {}
-        self._routes[subject] = route
+        self._routes[seen] = route
         return route
 
     @property
     def cached_routes(self) -> int:
-        """Subjects remembered at the moment."""
+        """Entries remembered at the moment."""
         return len(self._routes) + len(self._old_routes)
 
     def _route_of(self, subject: str) -> Route:
@@ -196,11 +216,6 @@ class Router:
             groups=tuple((group, tuple(sorted(members[group]))) for group in sorted(members)),
             consumers=tuple(sorted(consumers)),
         )
-
-    def _forget_routes(self) -> None:
-        self._routes = {}
-        self._old_routes = {}
-        self._routes_by_leaves = {}
 
     # ----------------------------------------------------------------- the trie
 

@@ -32,7 +32,7 @@ DEAD_LETTER_PREFIX: Final = "_dead_letter."
 # have no UTF-8.
 _OUTSIDE: Final = r"\s\x00-\x1f\x7f-\x9f\ud800-\udfff"
 _TOKEN: Final = rf"[^{_OUTSIDE}.*>]+"
-_SUBJECT: Final = re.compile(rf"{_TOKEN}(?:\.{_TOKEN})*")
+_PUBLISHABLE: Final = re.compile(rf"(?!{RESERVED_MARK}){_TOKEN}(?:\.{_TOKEN})*")
 _FORBIDDEN: Final = re.compile(rf"[{_OUTSIDE}]")
 _FORBIDDEN_IN_NAMES: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -41,14 +41,6 @@ _EXCERPT_CHARS: Final = 80
 
 def validate_subject(subject: str) -> None:
     """Raise InvalidArgumentError unless it is a subject; reserved ones are."""
-    # Characters bound bytes from below: nothing long is encoded or searched.
-    if (
-        len(subject) <= limits.SUBJECT_BYTES_MAX
-        and _SUBJECT.fullmatch(subject)
-        and len(subject.encode()) <= limits.SUBJECT_BYTES_MAX
-        and subject.count(".") < limits.SUBJECT_TOKENS_MAX
-    ):
-        return
     _explain("subject", subject, wildcards=False)
 
 
@@ -65,6 +57,14 @@ def is_reserved(subject: str) -> bool:
 @lru_cache(maxsize=limits.SUBJECT_CACHE_MAX)
 def check_publishable(subject: str) -> None:
     """Raise InvalidArgumentError unless it is a subject that clients may publish to."""
+    # Characters bound bytes from below: nothing long is encoded or searched.
+    if (
+        len(subject) <= limits.SUBJECT_BYTES_MAX
+        and _PUBLISHABLE.fullmatch(subject)
+        and (subject.isascii() or len(subject.encode()) <= limits.SUBJECT_BYTES_MAX)
+        and subject.count(".") < limits.SUBJECT_TOKENS_MAX
+    ):
+        return
     validate_subject(subject)
     refuse_reserved(subject)
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from hermes import limits
 from hermes.broker.batch import LineBatch, part, take
 from hermes.broker.dispatch import Assignment
 from hermes.broker.ranges import Range, count
 from hermes.broker.v1 import broker_pb2
+
+# What a delivery adds to its batch and subject: tags, offset, attempt, time.
+_DELIVERY_BYTES: Final = 64
 
 
 class DeliveryList(Protocol):
@@ -58,11 +61,17 @@ class Deliveries:
         queue = self._queue
         left_bytes = self._budget_bytes
         while queue:
-            first = queue[0]
-            if first.batch.bytes > left_bytes and left_bytes < self._budget_bytes:
+            head = queue[0]
+            batch = head.batch
+            size_bytes = batch.bytes
+            if size_bytes > left_bytes and left_bytes < self._budget_bytes:
                 return
-            ranges = self._next_ranges()
-            left_bytes -= self._write(out, first.batch, first.attempt, ranges)
+            if head.first == batch.first and head.last == batch.last and size_bytes <= left_bytes:
+                queue.popleft()
+                fill(out.add(), batch, head.attempt, ())
+                left_bytes -= size_bytes + len(batch.subject) + _DELIVERY_BYTES
+            else:
+                left_bytes -= self._write(out, batch, head.attempt, self._next_ranges())
 
     def _next_ranges(self) -> list[Range]:
         """Take the head and those that follow of the same batch and attempt."""
@@ -91,7 +100,7 @@ class Deliveries:
         if sent.bytes > self._budget_bytes and count(ranges) > 1:
             return self._write_cut(out, batch, attempt, ranges)
         fill(out.add(), sent, attempt, selection)
-        return sent.bytes + len(sent.subject) + 64 + 8 * len(selection)
+        return sent.bytes + len(sent.subject) + _DELIVERY_BYTES + 8 * len(selection)
 
     def _write_cut(
         self, out: DeliveryList, batch: LineBatch, attempt: int, ranges: list[Range]

@@ -150,3 +150,17 @@ def test_subjects_with_the_same_audience_share_a_route() -> None:
     router = subscribed(">", "a.*")
     assert router.match("a.1") is router.match("a.2")
     assert router.match("a.1") is not router.match("b.1")
+
+
+def test_tokens_beyond_every_pattern_cost_no_entry() -> None:
+    """A million subjects under one pattern are one route and one entry."""
+    router = Router()
+    router.add_consumer("c", ["orders.*.new", "bills.>"])
+    for n in range(1_000):
+        assert router.match(f"bills.{n % 7}.x.{n}").consumers == ("c",)
+        assert router.match(f"orders.eu.new.{n}").consumers == ()
+        assert router.match(f"orders.{n % 5}.new").consumers == ("c",)
+    assert router.match("bills").consumers == ("c",)
+    assert router.cached_routes == 7 + 1 + 5 + 1
+    router.remove_consumer("c")
+    assert router.match("bills.1.x.1").consumers == ()
