@@ -52,6 +52,8 @@ WAL_CHECKPOINT_BYTES: Final = 4 * MIB
 WAL_LEFT_BYTES_MAX: Final = MIB
 # beyond this too, whatever is left.
 WAL_BYTES_MAX: Final = 64 * MIB
+# What a WAL that starts over keeps of its file: room that is there need not be asked for.
+WAL_KEPT_BYTES: Final = 16 * MIB
 # Below this much free space publishes are refused: a full queue and its WAL still fit.
 LOW_SPACE_BYTES: Final = 128 * MIB
 # Ids of subjects and consumers that the writer remembers per segment.
@@ -115,7 +117,8 @@ def check_relations() -> None:
     assert BATCH_MESSAGES_MAX <= RECORD_HULL_MAX
     assert MESSAGE_BYTES_DEFAULT < FRAME_BYTES_MIN <= TRANSACTION_BYTES_MAX
     assert TRANSACTION_BYTES_MAX <= QUEUE_PUBLISH_BYTES_MAX
-    assert WAL_CHECKPOINT_BYTES < WAL_BYTES_MAX <= LOW_SPACE_BYTES
+    assert WAL_LEFT_BYTES_MAX < WAL_CHECKPOINT_BYTES < WAL_KEPT_BYTES
+    assert WAL_KEPT_BYTES < WAL_BYTES_MAX <= LOW_SPACE_BYTES
     assert QUEUE_PUBLISH_BYTES_MAX < LOW_SPACE_BYTES
     assert HEADERS_BYTES_MAX + DELIVERY_OVERHEAD_BYTES < FRAME_OVERHEAD_BYTES
     assert CREDIT_MESSAGES_DEFAULT <= CREDIT_MESSAGES_MAX

@@ -110,8 +110,8 @@ WRITE_PRAGMAS: Final = (
     Pragma("wal_autocheckpoint", 0, 0, "checkpoints run beside the commits, not in them"),
     Pragma(
         "journal_size_limit",
-        limits.WAL_CHECKPOINT_BYTES,
-        limits.WAL_CHECKPOINT_BYTES,
+        limits.WAL_KEPT_BYTES,
+        limits.WAL_KEPT_BYTES,
         "a WAL that grew under load shrinks again",
     ),
     Pragma("cache_size", -16_384, -16_384, "16 MiB hold the inner pages of every index"),
