@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.event_codec import encode
 from hermes.broker.snapshot import encode_snapshot
@@ -67,7 +68,7 @@ class Journal:
         if record is not None:
             self._records.append(record)
             if record.payload is not None:
-                self._group.bytes += len(record.payload)
+                self._group.bytes += len(record.payload) + limits.QUEUED_OVERHEAD_BYTES
         return lsn
 
     def after_commit(self, effect: Effect) -> None:
