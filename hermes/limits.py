@@ -41,6 +41,8 @@ RECORD_HULL_MAX: Final = 65_536
 
 # --- the log
 QUEUE_PUBLISH_BYTES_MAX: Final = 64 * MIB
+# What a publish that waits for its commit takes in memory beside its payload, as measured.
+QUEUED_OVERHEAD_BYTES: Final = KIB
 TRANSACTION_BYTES_MAX: Final = 8 * MIB
 TRANSACTION_RECORDS_MAX: Final = 10_000
 # What is decided while a commit is under way gathers up to this before it is handed over.
@@ -92,6 +94,8 @@ GROUP_TURNS_MAX: Final = 65_536
 
 # --- the server
 RING_BYTES_MAX: Final = 64 * MIB
+# What a batch there takes beside its bytes, as measured: much more than a small message.
+RING_OVERHEAD_BYTES: Final = 512
 STREAMS_MAX: Final = 10_000
 # Answers waiting for a client that does not read them; then its requests wait too.
 ANSWERS_WAITING_MAX: Final = 65_536

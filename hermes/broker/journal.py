@@ -68,7 +68,7 @@ class Journal:
         if record is not None:
             self._records.append(record)
             if record.payload is not None:
-                self._group.bytes += len(record.payload)
+                self._group.bytes += len(record.payload) + limits.QUEUED_OVERHEAD_BYTES
         return lsn
 
     def after_commit(self, effect: Effect) -> None:

@@ -9,7 +9,7 @@ from hermes.broker.batch import LineBatch
 
 
 class Ring:
-    """Batches in offset order, dense, bounded in bytes.
+    """Batches in offset order, dense, bounded in bytes, those of the objects included.
 
     A list with a moving head, so that a batch is found by bisection; what was dropped is
     cut off when it is half of the list.
@@ -29,11 +29,11 @@ class Ring:
     def append(self, batch: LineBatch) -> None:
         """Add the newest batch; the oldest go when there are too many bytes."""
         self._batches.append(batch)
-        self._bytes += batch.bytes
+        self._bytes += batch.bytes + limits.RING_OVERHEAD_BYTES
         while self._bytes > self.bytes_max and self._head < len(self._batches) - 1:
             oldest = self._batches[self._head]
             assert oldest is not None
-            self._bytes -= oldest.bytes
+            self._bytes -= oldest.bytes + limits.RING_OVERHEAD_BYTES
             self._batches[self._head] = None  # let go of the bytes now, of the slot later
             self._head += 1
         if self._head > len(self._batches) // 2:

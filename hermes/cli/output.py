@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -74,10 +75,20 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
+# Messages of one batch share their time: so it is written once for them all.
+@lru_cache(maxsize=16)
 def rfc3339(unix_ns: int) -> str:
     """`2026-01-31T12:00:00.000000123Z`: UTC with all nine digits."""
     seconds, nanos = divmod(unix_ns, 1_000_000_000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
+
+
+@lru_cache(maxsize=16)
+def local_time(unix_ns: int) -> str:
+    """`2026-01-31 13:00:00.000`: where the reader is, to the millisecond."""
+    seconds, nanos = divmod(unix_ns, 1_000_000_000)
+    when = datetime.fromtimestamp(seconds, UTC).astimezone()
+    return f"{when:%Y-%m-%d %H:%M:%S}.{nanos // 1_000_000:03d}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -131,9 +142,7 @@ def message_parts(message: Shown) -> list[tuple[str, str]]:
     if message.offset is not None:
         parts.append((f"{message.offset} ", "cyan"))
     parts.append((printable(message.subject), "bold"))
-    seconds, nanos = divmod(message.published_at_ns, 1_000_000_000)
-    when = datetime.fromtimestamp(seconds, UTC).astimezone()
-    parts.append((f"  {when:%Y-%m-%d %H:%M:%S}.{nanos // 1_000_000:03d}", "dim"))
+    parts.append((f"  {local_time(message.published_at_ns)}", "dim"))
     if message.id:
         parts.append((f"  id {printable(message.id)}", "dim"))
     if message.attempt > 1:
@@ -178,12 +187,13 @@ class Printer:
         self._console = _Console(
             file=sys.stdout, highlight=False, markup=False, emoji=False, soft_wrap=True, width=width
         )
+        self._is_terminal = self._console.is_terminal  # asked once, not per message
 
     def message(self, message: Shown, *, flush: bool = True, **more: Any) -> None:
         """One message. `more` are fields for the JSON object."""
         if self.json:
             self.fields(more | message_fields(message))
-        elif self._console.is_terminal:
+        elif self._is_terminal:
             self._console.print(Text.assemble(*message_parts(message)))
         else:
             self._out.write("".join(text for text, _ in message_parts(message)) + "\n")

@@ -35,8 +35,9 @@ def read(
         client.read(subject_filter, start=begin, limit=limit or 0, follow=follow) as messages,
         client_notes(),
     ):
-        for message in messages:
-            printer.message(message, flush=follow)
+        for batch in messages.batches():
+            for message in batch.messages():
+                printer.message(message, flush=follow)
     printer.flush()
 
 

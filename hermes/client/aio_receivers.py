@@ -27,7 +27,6 @@ from hermes.client.core.stream import fail
 from hermes.client.core.subscribing import SubscribeCore, SubscriptionState
 from hermes.client.errors import error_from_rpc
 from hermes.client.message import SENT, Message, Settled
-from hermes.client.message_batch import MessageBatch
 from hermes.errors import ClosedError, ConnectionLostError, DecodeError, HermesError
 from hermes.rpc import CONSUME, READ
 
@@ -216,6 +215,7 @@ class AsyncReading(AsyncMessages[EventT]):
         super().__init__(connection, kinds, on_decode_error)
         self._core = core
         self._taken = asyncio.Event()
+        core.inbox.released = self._taken.set
         self._task: asyncio.Task[None] | None = None
 
     async def _open(self) -> Inbox[Any]:
@@ -237,17 +237,11 @@ class AsyncReading(AsyncMessages[EventT]):
         self._core.inbox.clear()
         self._core.inbox.end()
 
-    def _take(self, inbox: Inbox[Any]) -> Message[EventT] | None:
-        message = super()._take(inbox)
-        if not self._core.is_ahead:
-            self._taken.set()
-        return message
+    def _ask(self) -> None:
+        self._taken.set()
 
-    def _take_batch(self, inbox: Inbox[Any]) -> MessageBatch[EventT] | None:
-        batch = super()._take_batch(inbox)
-        if not self._core.is_ahead:
-            self._taken.set()
-        return batch
+    def _is_all(self, inbox: Inbox[Any]) -> bool:
+        return super()._is_all(inbox) or self._core.is_ahead
 
     async def _run(self, factory: Any, opened: asyncio.Future[None]) -> None:
         core, backoff = self._core, Backoff()

@@ -26,12 +26,15 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "true")
 
 _HINT = "make a new hermes.Client in the child, or start it with 'spawn' or 'forkserver'"
 
+# How many forks lie between this process and the first: cheaper to ask for than a pid.
+_generation = 0
 _used_in_pid: int | None = None  # where gRPC was first used by a client
 _inherited_grpc = False  # this process was forked from one that used gRPC
 
 
 def _after_fork_in_child() -> None:
-    global _inherited_grpc
+    global _inherited_grpc, _generation
+    _generation += 1
     _inherited_grpc = _inherited_grpc or _used_in_pid is not None
 
 
@@ -76,18 +79,19 @@ def asyncio_poller_survives_forks() -> Iterator[None]:
 class ForkGuard:
     """Remembers the process it was made in."""
 
-    __slots__ = ("_pid",)
+    __slots__ = ("_generation", "_pid")
 
     def __init__(self) -> None:
+        self._generation = _generation
         self._pid = os.getpid()
 
     @property
     def forked(self) -> bool:
-        return os.getpid() != self._pid
+        return self._generation != _generation
 
     def check(self) -> None:
         """Raise `ForkedProcessError` in any other process."""
-        if os.getpid() != self._pid:
+        if self._generation != _generation:
             raise ForkedProcessError(
                 f"this client was made in process {self._pid}, before a fork", hint=_HINT
             )

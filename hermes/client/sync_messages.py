@@ -34,7 +34,7 @@ _log = logging.getLogger("hermes.client")
 class Messages(ABC, Generic[EventT]):
     """A context manager and iterator of messages. Not to be made by users.
 
-    `_lock` guards the inbox and the core behind it; `_open` sets it to the stream's.
+    `_inbox_lock` guards the inbox and the core behind it: the stream's, once entered.
     """
 
     def __init__(
@@ -42,9 +42,11 @@ class Messages(ABC, Generic[EventT]):
     ) -> None:
         self._connection = connection
         self._guard = connection.guard
+        self._check_fork = connection.guard.check
         self._kinds = kinds
         self._decodes_early = kinds is not None and on_decode_error == "reject"
-        self._arrived = threading.Condition(threading.RLock())
+        self._inbox_lock = threading.RLock()
+        self._arrived = threading.Condition(self._inbox_lock)
         self._inbox: Inbox[Any] | None = None
         self._left = False
 
@@ -60,6 +62,7 @@ class Messages(ABC, Generic[EventT]):
             self.close()
             raise
         with lock:
+            self._inbox_lock = lock
             self._arrived = threading.Condition(lock)
             inbox.ready = self._arrived.notify_all
             self._inbox = inbox
@@ -101,6 +104,14 @@ class Messages(ABC, Generic[EventT]):
 
     def __next__(self) -> Message[EventT]:
         """The next message."""
+        inbox = self._inbox
+        if inbox is not None and not self._decodes_early:
+            # By far the most common case, kept to what must be done.
+            self._check_fork()
+            with self._inbox_lock:
+                taken = inbox.take()
+            if taken is not None:
+                return Message(taken[0], taken[1], self)
         message = self._next(self._take, _never)
         if message is None:
             raise StopIteration

@@ -27,7 +27,6 @@ from hermes.client.core.stream import fail, resolve
 from hermes.client.core.subscribing import SubscribeCore, SubscriptionState
 from hermes.client.errors import error_from_rpc
 from hermes.client.message import SENT, Message, Settled
-from hermes.client.message_batch import MessageBatch
 from hermes.client.sync_connection import SyncConnection
 from hermes.client.sync_messages import Messages, OnDecodeError
 from hermes.client.sync_stream import WAIT_SLICE_S, SyncStream
@@ -105,7 +104,7 @@ class Consumer(Messages[EventT]):
     # ----------------------------------------------------------------- verdicts
 
     def settle(self, leased: Leased, index: int, terms: Terms, wait: bool) -> Settled:
-        self._guard.check()
+        self._check_fork()
         if not wait:
             with self._lock:
                 self._core.settle(leased, index, terms)
@@ -211,6 +210,7 @@ class Reading(Messages[EventT]):
         self._core = core
         self._lock = threading.RLock()
         self._taken = threading.Condition(self._lock)
+        core.inbox.released = self._taken.notify_all
         self._stop = threading.Event()
         self._call: Any = None
         self._thread: threading.Thread | None = None
@@ -242,17 +242,11 @@ class Reading(Messages[EventT]):
             self._core.inbox.clear()
             self._core.inbox.end()
 
-    def _take(self, inbox: Inbox[Any]) -> Message[EventT] | None:
-        message = super()._take(inbox)
-        if not self._core.is_ahead:
-            self._taken.notify_all()
-        return message
+    def _ask(self) -> None:
+        self._taken.notify_all()
 
-    def _take_batch(self, inbox: Inbox[Any]) -> MessageBatch[EventT] | None:
-        batch = super()._take_batch(inbox)
-        if not self._core.is_ahead:
-            self._taken.notify_all()
-        return batch
+    def _is_all(self, inbox: Inbox[Any]) -> bool:
+        return super()._is_all(inbox) or self._core.is_ahead
 
     def _run(self, factory: Any, opened: concurrent.futures.Future[None]) -> None:
         core, backoff = self._core, Backoff()

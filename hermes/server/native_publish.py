@@ -66,9 +66,11 @@ class PublishBatches:
     async def _read(self, requests: AsyncIterator[broker_pb2.PublishBatchesRequest]) -> None:
         self._stream.registered()
         async for request in requests:
-            self._accept(request)
-            if self._host.engine.publish_blocked:
+            # Before it is taken: else each of many streams gets one more into a full queue.
+            if request.batches and self._host.engine.publish_blocked:
                 await self._host.publish_room()
+            self._accept(request)
+            del request  # not to be held while the next one is waited for
             while self._waiting > limits.ANSWERS_WAITING_MAX:
                 self._sent.clear()
                 await self._sent.wait()

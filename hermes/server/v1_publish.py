@@ -46,11 +46,11 @@ class V1Publish:
         try:
             with self._stream.interruptible():
                 async for envelope in envelopes:
+                    if self._host.engine.publish_blocked:
+                        await self._host.publish_room()
                     self._publish(envelope, durable=durable)
                     if self._refused is not None:
                         break
-                    if self._host.engine.publish_blocked:
-                        await self._host.publish_room()
         except HermesError as refused:
             error = refused
         if durable:

@@ -137,3 +137,26 @@ async def test_the_sync_client_by_batch(server: Server) -> None:
         return found
 
     assert await asyncio.to_thread(consume) == [b"%d" % n for n in range(2_000)]
+
+
+async def test_a_large_fetch_of_a_reading_gives_what_it_reads_ahead(server: Server) -> None:
+    """It waited for its timeout: reading ahead stops before so many are there."""
+    count = 5_000
+    patience = 600  # seconds; the test's own timeout is shorter
+
+    def read_all() -> list[bytes]:
+        found: list[bytes] = []
+        with hermes.Client(server.address) as client, client.read("a", limit=count) as messages:
+            while len(found) < count:
+                found += [message.payload for message in messages.fetch(count, timeout=patience)]
+        return found
+
+    async with hermes.AsyncClient(server.address) as client:
+        await fill(client, count)
+        found: list[bytes] = []
+        async with client.read("a", limit=count) as messages:
+            while len(found) < count:
+                fetched = await messages.fetch(count, timeout=patience)
+                found += [message.payload for message in fetched]
+    assert found == [b"%d" % n for n in range(count)]
+    assert await asyncio.to_thread(read_all) == found

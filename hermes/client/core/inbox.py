@@ -18,17 +18,18 @@ DeliveredT = TypeVar("DeliveredT", bound=Delivered)
 
 
 def _ignore() -> None:
-    """Nobody waits yet."""
+    """Nobody asked to be told."""
 
 
 class Inbox(Generic[DeliveredT]):
     """A queue of messages with an end.
 
-    `ready` is set by the owner and called when something arrived or the end came.
+    `ready` is set by the owner and called when something arrived or the end came,
+    `released` when a delivery has been handed out completely.
     After `end`, `take` still gives what is buffered, unless it was cleared.
     """
 
-    __slots__ = ("_entries", "buffered", "buffered_bytes", "ended", "error", "ready")
+    __slots__ = ("_entries", "buffered", "buffered_bytes", "ended", "error", "ready", "released")
 
     def __init__(self) -> None:
         self._entries: deque[tuple[DeliveredT, Iterator[int]]] = deque()
@@ -37,6 +38,7 @@ class Inbox(Generic[DeliveredT]):
         self.ended = False
         self.error: HermesError | None = None
         self.ready: Callable[[], None] = _ignore
+        self.released: Callable[[], None] = _ignore
 
     def put(self, delivered: DeliveredT, indexes: range | list[int]) -> None:
         self._entries.append((delivered, iter(indexes)))
@@ -54,6 +56,7 @@ class Inbox(Generic[DeliveredT]):
                 return delivered, index
             entries.popleft()
             self.buffered_bytes -= delivered.size_bytes
+            self.released()
         return None
 
     def take_batch(self) -> tuple[DeliveredT, range | list[int]] | None:
@@ -63,8 +66,9 @@ class Inbox(Generic[DeliveredT]):
             delivered, indexes = entries.popleft()
             self.buffered_bytes -= delivered.size_bytes
             rest = list(indexes)
+            self.buffered -= len(rest)
+            self.released()
             if rest:
-                self.buffered -= len(rest)
                 first, last = rest[0], rest[-1]
                 return delivered, range(first, last + 1) if last - first < len(rest) else rest
         return None

@@ -34,6 +34,8 @@ from hermes.limits import FRAME_BYTES_MIN, MIB, PRODUCER_SEQUENCES_KEPT
 # The broker remembers this many sequences per producer: more could not be resent safely.
 IN_FLIGHT_BATCHES_MAX = PRODUCER_SEQUENCES_KEPT
 IN_FLIGHT_BYTES_MAX = 16 * MIB
+# Larger frames are no faster, and the broker holds one per stream while its log is full.
+FRAME_BYTES_WANTED = MIB
 
 
 def _ignore() -> None:
@@ -172,7 +174,7 @@ class PublishCore:
             return None
         taken: list[pb.Batch] = []
         sequence = 0
-        room_bytes = self._frame_bytes_max
+        room_bytes = min(self._frame_bytes_max, FRAME_BYTES_WANTED)
         while len(self._in_flight) < IN_FLIGHT_BATCHES_MAX:
             pending = self._resend[0] if self._resend else self._outbox.first
             if pending is None or self._in_flight_bytes >= IN_FLIGHT_BYTES_MAX:

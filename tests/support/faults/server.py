@@ -23,13 +23,23 @@ _EPHEMERAL_FROM = 32_768  # Linux' default
 
 
 class ServerProcess:
-    """One server after another, on the same address and store."""
+    """One server after another, on the same address and store.
 
-    def __init__(self, store: Path, environment: Mapping[str, str] | None = None) -> None:
+    `module` is what `python -m` runs; it takes the arguments of `hermes`.
+    """
+
+    def __init__(
+        self,
+        store: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        module: str = "hermes",
+    ) -> None:
         self.store = store
         self.address = f"127.0.0.1:{_free_port()}"
         self.lines: list[dict[str, Any]] = []  # of every run
         self.starts = 0
+        self._module = module
         self._environment = dict(environment or {})
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -65,7 +75,7 @@ class ServerProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "hermes",
+            self._module,
             "serve",
             env=environment | self._environment,
             stderr=asyncio.subprocess.PIPE,

@@ -8,6 +8,7 @@ from hermes.broker import events as ev
 from hermes.broker.journal import Journal
 from hermes.broker.state import State
 from hermes.errors import UnavailableError
+from hermes.limits import QUEUED_OVERHEAD_BYTES
 from hermes.log.memory import MemoryLog
 from hermes.log.null import NullLog
 from hermes.log.port import Committed, Outcome
@@ -138,14 +139,14 @@ def test_a_roll_takes_two_lsns(bench: Bench) -> None:
     assert kinds == [Kind.CLOCK_STEPPED, Kind.SEGMENT_SEALED, Kind.SNAPSHOT, Kind.CLOCK_STEPPED]
 
 
-def test_uncommitted_bytes_are_those_of_payloads(bench: Bench) -> None:
+def test_uncommitted_bytes_are_those_of_payloads_and_their_objects(bench: Bench) -> None:
     bench.journal.record(
         ev.Published(
             engine_time_ns=1, subject="a", first=0, last=0, head=b"", content=b"12345", sizes=(5,)
         )
     )
     bench.journal.flush()
-    assert bench.journal.uncommitted_bytes == 5
+    assert bench.journal.uncommitted_bytes == 5 + QUEUED_OVERHEAD_BYTES
     bench.log.commit_all()
     assert bench.journal.uncommitted_bytes == 0
 

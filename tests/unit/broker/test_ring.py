@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hermes.broker.batch import LineBatch
 from hermes.broker.ring import Ring
+from hermes.limits import KIB, RING_OVERHEAD_BYTES
 
 
 def ring_of(*bounds: tuple[int, int], bytes_max: int = 10**6, size: int = 10) -> Ring:
@@ -19,6 +20,12 @@ def test_a_batch_is_found_by_any_of_its_offsets() -> None:
     assert found == [None, 5, 5, 10, 11, 11, None]
 
 
+def test_small_batches_count_with_what_their_objects_take() -> None:
+    """64 MiB of batches of 100 bytes were 370 MB of memory."""
+    ring = ring_of(*((i, i) for i in range(1_000)), bytes_max=100 * KIB, size=100)
+    assert len(ring) == 100 * KIB // (100 + RING_OVERHEAD_BYTES)
+
+
 def test_since_begins_with_the_batch_that_holds_the_offset() -> None:
     ring = ring_of((5, 9), (10, 10), (11, 30))
     assert [batch.first for batch in ring.since(7, 2)] == [5, 10]
@@ -27,7 +34,7 @@ def test_since_begins_with_the_batch_that_holds_the_offset() -> None:
 
 
 def test_the_oldest_go_when_there_are_too_many_bytes() -> None:
-    ring = ring_of(*((i, i) for i in range(1_000)), bytes_max=55)
+    ring = ring_of(*((i, i) for i in range(1_000)), bytes_max=5 * (10 + RING_OVERHEAD_BYTES) + 5)
     assert len(ring) == 5
     assert ring.find(994) is None
     assert [batch.first for batch in ring.since(0, 9)] == [995, 996, 997, 998, 999]

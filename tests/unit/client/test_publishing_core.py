@@ -9,14 +9,19 @@ import pytest
 
 from hermes.broker.v1 import broker_pb2 as pb
 from hermes.client.core.outbox import QUEUE_BYTES_MAX
-from hermes.client.core.outgoing import PublishAck
-from hermes.client.core.publishing import IN_FLIGHT_BATCHES_MAX, PublishCore
+from hermes.client.core.outgoing import PublishAck, Tally
+from hermes.client.core.publishing import (
+    FRAME_BYTES_WANTED,
+    IN_FLIGHT_BATCHES_MAX,
+    PublishCore,
+)
 from hermes.errors import (
     ConnectionLostError,
     InvalidArgumentError,
     LimitExceededError,
     UnavailableError,
 )
+from hermes.limits import MIB
 from tests.unit.client.fake_broker import publish_opened
 
 SECOND = 1_000_000_000
@@ -79,6 +84,40 @@ def test_what_is_ready_shares_a_frame() -> None:
     core.on_response(run(1, 3, 40), 0)
     assert [waiter.result(0).offset for waiter in waiters] == [40, 41, 42]
     assert core.unsettled == 0
+
+
+@pytest.mark.parametrize("tally", [None, Tally()], ids=["publish", "publisher"])
+def test_an_idle_stream_sends_each_message_at_once(tally: Tally | None) -> None:
+    """Nothing is held back to be joined: there is no timer, and the frame is ready."""
+    core = opened_core()
+    woken = 0
+
+    def wake() -> None:
+        nonlocal woken
+        woken += 1
+
+    core.wake = wake
+    for number in range(1, 6):
+        core.submit("a", b"x", None, None, now_ns=0, tally=tally)
+        assert woken == number
+        assert core.next_timer_ns() is None
+        request = core.next_request()
+        assert request is not None
+        assert (request.sequence, len(request.batches)) == (number, 1)
+        core.on_response(run(number, 1, number), 0)
+
+
+def test_frames_are_no_larger_than_is_of_use() -> None:
+    core = opened_core(max_message_bytes=8 * MIB, max_frame_bytes=16 * MIB)
+    for _ in range(40):
+        submit(core, bytes(100_000))
+    sizes = []
+    while (request := core.next_request()) is not None:
+        sizes.append(request.ByteSize())
+    assert len(sizes) == 4
+    assert max(sizes) <= FRAME_BYTES_WANTED
+    submit(core, bytes(3 * MIB))  # one message is never cut
+    assert core.next_request() is not None
 
 
 def test_nothing_leaves_before_the_stream_is_opened() -> None:

@@ -44,3 +44,18 @@ def test_it_does_not_read_far_ahead_of_the_user() -> None:
     assert core.is_ahead
     core.inbox.take()
     assert core.inbox.buffered == READ_AHEAD_MESSAGES_MAX - 1
+
+
+def test_a_delivery_handed_out_is_told_once() -> None:
+    """So that reading goes on: telling it for each message cost more than the message."""
+    core = make_core()
+    released: list[int] = []
+    core.inbox.released = lambda: released.append(core.inbox.buffered)
+    core.on_response(pb.ReadResponse(deliveries=[batch_delivery(0, [b""] * 3), delivery(3, b"")]))
+    for _ in range(3):
+        core.inbox.take()
+    assert released == []
+    core.inbox.take()
+    assert released == [1]
+    core.inbox.take_batch()
+    assert released == [1, 0]
