@@ -15,7 +15,7 @@ Works beside the writer in the same process (`SqliteLog.reader`) and in another 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from hermes.log.connections import Connections
 from hermes.log.database import explain, fetch_one
 from hermes.log.facts import SegmentFacts
 from hermes.log.page import Page
-from hermes.log.port import KeyFilter
+from hermes.log.port import KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
 from hermes.log.schema import INTEGER_MAX, PUBLISHED
 from hermes.log.segment import read_facts, read_start
@@ -37,16 +37,19 @@ from hermes.log.segment import read_facts, read_start
 _Answer = TypeVar("_Answer")
 
 
-def open_reader(path: str | Path, *, vfs: str = "") -> SqliteReader:
+def open_reader(path: str | Path, *, vfs: str = "", tolerant: bool = False) -> SqliteReader:
     """Read a store from outside: beside a live server, or when none runs. Changes nothing.
 
+    With `tolerant`, segments that cannot be read at all are left out (`SqliteReader.damage`).
     Raises StoreError when there is no store, StoreVersionError for a newer one.
     """
-    source = FolderCatalog(Path(path), vfs=vfs)
-    if not source.entries():
+    source = FolderCatalog(Path(path), vfs=vfs, tolerant=tolerant)
+    if not source.entries() and not source.damage:
         raise StoreError(f"{path} holds no store", hint="name the folder of a store")
     connections = Connections(vfs=vfs)
-    return SqliteReader(source, connections, line.Filters(), on_close=connections.close)
+    return SqliteReader(
+        source, connections, line.Filters(), on_close=connections.close, damage=source.damage
+    )
 
 
 def _nothing() -> None:
@@ -62,7 +65,9 @@ class SqliteReader:
         connections: Connections,
         filters: line.Filters,
         on_close: Callable[[], None] = _nothing,
+        damage: Mapping[int, StoreError] | None = None,
     ) -> None:
+        self.damage: Mapping[int, StoreError] = damage or {}
         self._source = source
         self._connections = connections
         self._on_close = on_close
@@ -70,6 +75,13 @@ class SqliteReader:
 
     def close(self) -> None:
         self._on_close()
+
+    def rest(self) -> None:
+        """Hold nothing while waiting: a server that seals a segment waits for connections to it.
+
+        For who reads from outside; look-ups go on as before.
+        """
+        self._connections.rest()
 
     # ------------------------------------------------------------------ by lsn
 
@@ -217,6 +229,39 @@ class SqliteReader:
 
     # ------------------------------------------------------------- of segments
 
+    def entries(self) -> tuple[Entry, ...]:
+        """The segments there are now, oldest first. Raises StoreError."""
+        return self._source.entries()
+
+    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
+        """All segments, oldest first, the active one last.
+
+        Without `subjects` theirs are empty, and the cost of each is a few look-ups.
+        """
+        infos = []
+        entries = self._source.entries()
+        for entry in entries:
+            facts = entry.facts or self.describe(entry)
+            if facts is None:
+                continue
+            infos.append(
+                SegmentInfo(
+                    first_lsn=entry.first_lsn,
+                    last_lsn=facts.last_lsn,
+                    records=facts.records,
+                    bytes=_file_bytes(entry.path),
+                    first_offset=facts.first_offset,
+                    last_offset=facts.last_offset,
+                    lowest_touched=facts.lowest_touched,
+                    highest_touched=facts.highest_touched,
+                    first_at_ns=facts.first_at_ns,
+                    last_at_ns=facts.last_at_ns,
+                    sealed=entry is not entries[-1],
+                    subjects=self.subjects(entry) if subjects else (),
+                )
+            )
+        return infos
+
     def describe(self, entry: Entry) -> SegmentFacts | None:
         """What one segment holds at this moment; None if it is gone."""
 
@@ -265,6 +310,17 @@ class SqliteReader:
             return None
         except apsw.Error as error:
             raise explain(error, str(entry.path)) from error
+
+
+def _file_bytes(path: Path) -> int:
+    """Size of a segment's file and its WAL; by stat, never by opening."""
+    size = 0
+    for name in (path.name, path.name + "-wal"):
+        try:
+            size += path.with_name(name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return size
 
 
 def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
