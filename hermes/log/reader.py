@@ -99,7 +99,7 @@ class SqliteReader:
 
         entries = self._source.entries()
         for entry in entries[position_of(entries, from_lsn) :]:
-            if self._look(entry, gather) is False:
+            if self.look(entry, gather) is False:
                 break
         return page.records
 
@@ -114,7 +114,7 @@ class SqliteReader:
 
         entries = self._source.entries()
         for entry in reversed(entries[: position_of(entries, upto) + 1]):
-            found = self._look(entry, newest)
+            found = self.look(entry, newest)
             if found is not None:
                 return found
         return None
@@ -143,7 +143,7 @@ class SqliteReader:
                 ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
                 return line.publishes_in(db, ids, at, before, page)
 
-            answer = self._look(entry, gather)
+            answer = self.look(entry, gather)
             if answer is None:
                 continue
             at, whole = answer
@@ -159,7 +159,7 @@ class SqliteReader:
         entries = self._source.entries()
         if not entries:
             return None
-        found = self._look(entries[position_of_offset(entries, offset)], find)
+        found = self.look(entries[position_of_offset(entries, offset)], find)
         return found[0] if found else None
 
     def touching(self, offset: int, *, after_lsn: int = 0, limit: int) -> list[StoredRecord]:
@@ -169,7 +169,7 @@ class SqliteReader:
             if batch is not None and batch[0] > after_lsn:
                 lsns.append(batch[0])
             lowest = offset - limits.RECORD_HULL_MAX + 1
-            for kind in _kinds(db):
+            for kind in kinds_with_offsets(db):
                 if kind != PUBLISHED:
                     bounds = (kind, lowest, offset, offset, after_lsn)
                     lsns.extend(row[0] for row in db.execute(schema.TOUCHING, bounds))
@@ -192,12 +192,12 @@ class SqliteReader:
                 ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
                 return line.count_in(db, ids, from_offset)
 
-            count += self._look(entry, add) or 0
+            count += self.look(entry, add) or 0
         return count
 
     def offset_at_time(self, at_ns: int) -> int | None:
         for entry in self._source.entries():
-            offset = self._look(entry, lambda db: line.offset_at_time_in(db, at_ns))
+            offset = self.look(entry, lambda db: line.offset_at_time_in(db, at_ns))
             if offset is not None:
                 return offset
         return None
@@ -217,7 +217,7 @@ class SqliteReader:
             row = db.execute(schema.KEY_ID, (key,)).fetchone()
             if row is None:
                 return []
-            wanted = _kinds_of_key(db, row[0]) if kinds is None else sorted(set(kinds))
+            wanted = kinds_of_key(db, row[0]) if kinds is None else sorted(set(kinds))
             lines = [
                 [n for (n,) in db.execute(schema.LSNS_OF_KEY, (row[0], kind, after_lsn, limit))]
                 for kind in wanted
@@ -268,7 +268,7 @@ class SqliteReader:
         def facts(db: apsw.Connection) -> SegmentFacts:
             return read_facts(db, read_start(db, entry.path.name))
 
-        return self._look(entry, facts)
+        return self.look(entry, facts)
 
     def subjects(self, entry: Entry) -> tuple[str, ...]:
         """Keys of one segment's PUBLISHED records, sorted; empty if it is gone."""
@@ -276,7 +276,25 @@ class SqliteReader:
         def find(db: apsw.Connection) -> list[str]:
             return sorted(text for (text,) in db.execute(schema.SUBJECTS))
 
-        return tuple(self._look(entry, find) or ())
+        return tuple(self.look(entry, find) or ())
+
+    # ------------------------------------------------- for look-ups of other modules
+
+    def look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
+        """Ask one segment, in one transaction; None if it was dropped. Raises StoreError."""
+        try:
+            with self._connections.borrow(entry.path) as db:
+                return ask(db)
+        except apsw.CantOpenError as error:
+            if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
+                raise explain(error, str(entry.path)) from error
+            return None
+        except apsw.Error as error:
+            raise explain(error, str(entry.path)) from error
+
+    def matching_ids(self, db: apsw.Connection, entry: Entry, keys: KeyFilter) -> set[int]:
+        """Ids of a segment's dictionary that match a filter; inside `look`."""
+        return self._filters.ids(db, entry.first_lsn, keys)
 
     # ----------------------------------------------------------------- insides
 
@@ -296,20 +314,8 @@ class SqliteReader:
             def fetch(db: apsw.Connection, room: int = room) -> list[StoredRecord]:
                 return _fetch(db, list(find(db))[:room])
 
-            records += self._look(entry, fetch) or []
+            records += self.look(entry, fetch) or []
         return records
-
-    def _look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
-        """Ask one segment; None if it was dropped. Raises StoreError."""
-        try:
-            with self._connections.borrow(entry.path) as db:
-                return ask(db)
-        except apsw.CantOpenError as error:
-            if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
-                raise explain(error, str(entry.path)) from error
-            return None
-        except apsw.Error as error:
-            raise explain(error, str(entry.path)) from error
 
 
 def _file_bytes(path: Path) -> int:
@@ -327,7 +333,7 @@ def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
     return [StoredRecord(*fetch_one(db, schema.RECORD, (lsn,))) for lsn in lsns]
 
 
-def _kinds(db: apsw.Connection) -> Iterator[int]:
+def kinds_with_offsets(db: apsw.Connection) -> Iterator[int]:
     """Kinds of records with offsets, ascending, by hops over the index."""
     row = db.execute(schema.NEXT_KIND, (0,)).fetchone()
     while row is not None:
@@ -335,7 +341,7 @@ def _kinds(db: apsw.Connection) -> Iterator[int]:
         row = db.execute(schema.NEXT_KIND, row).fetchone()
 
 
-def _kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
+def kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
     row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, 0)).fetchone()
     while row is not None:
         yield row[0]
