@@ -27,11 +27,12 @@ from hermes.errors import HermesError
 EXIT_NOT_BUILT = 2
 
 # A command, its module, and its line in the help. The module has an `app` (groups.single).
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "log": ("hermes_inspect.log", "Show the records of the log."),
+}
 
 # Moves up when it is built.
 PROMISED = {
-    "log": "Show the records of the log.",
     "trace": "Tell the whole story of one message.",
     "consumers": "Show consumers: position, lag, leases, dead letters.",
     "segments": "Show the segments and what pins them.",
