@@ -29,11 +29,11 @@ EXIT_NOT_BUILT = 2
 # A command, its module, and its line in the help. The module has an `app` (groups.single).
 COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("hermes_inspect.log", "Show the records of the log."),
+    "trace": ("hermes_inspect.trace", "Tell the whole story of one message."),
 }
 
 # Moves up when it is built.
 PROMISED = {
-    "trace": "Tell the whole story of one message.",
     "consumers": "Show consumers: position, lag, leases, dead letters.",
     "segments": "Show the segments and what pins them.",
     "stats": "Count records, messages and bytes.",

@@ -8,20 +8,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Annotated, Final
+from typing import Final
 
-import typer
 from rich.text import Text
 
 from hermes.cli.groups import single
 from hermes.cli.options import UsageError
-from hermes.clock import SystemClock
-from hermes.errors import InvalidArgumentError
 from hermes_inspect import output
 from hermes_inspect.fields import record_fields
-from hermes_inspect.filters import Filter, make_filter, message_holds
+from hermes_inspect.filters import Filter, message_holds
 from hermes_inspect.model import Message, RecordView, messages_of
-from hermes_inspect.output import JsonOption, LocalOption, Output
+from hermes_inspect.options import (
+    ConsumerOption,
+    FollowOption,
+    JsonOption,
+    KindOption,
+    LastOption,
+    LimitOption,
+    LocalOption,
+    LsnOption,
+    NoTuiOption,
+    OffsetOption,
+    PayloadOption,
+    SinceOption,
+    SubjectOption,
+    TextOption,
+    UntilOption,
+    typed_filter,
+)
+from hermes_inspect.output import Output
 from hermes_inspect.payloads import PAYLOAD_MODES, message_lines
 from hermes_inspect.query import Gap, Item, Records
 from hermes_inspect.sessions import Sessions
@@ -37,50 +52,21 @@ FOLLOW_LAST: Final = 10
 def log(
     store: StoreArgument = None,
     store_option: StoreOption = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option("--kind", "-k", metavar="KIND", help="acked, nacked, … or settlements, live."),
-    ] = None,
-    subject: Annotated[
-        list[str] | None,
-        typer.Option("--subject", metavar="PATTERN", help="Publishes on it; or see --consumer."),
-    ] = None,
-    consumer: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--consumer",
-            "-c",
-            metavar="NAME",
-            help="Records of a consumer; with --subject those about its messages.",
-        ),
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="2026-01-31T12:00:00Z, or -1h: an hour ago.")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="The same.")] = None,
-    offset: Annotated[
-        str | None, typer.Option(metavar="RANGE", help="About messages: 812, 800..900, 800..")
-    ] = None,
-    lsn: Annotated[str | None, typer.Option(metavar="RANGE", help="812, 800..900, 800..")] = None,
-    text: Annotated[
-        str, typer.Option(metavar="TEXT", help="In a payload, header, id or reason.")
-    ] = "",
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, metavar="N", help="The first so many.")
-    ] = None,
-    last: Annotated[
-        int | None, typer.Option("--last", "-n", min=0, metavar="N", help="The newest so many.")
-    ] = None,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what is logged from now on.")
-    ] = False,
-    payload: Annotated[
-        str | None,
-        typer.Option(metavar="|".join(PAYLOAD_MODES), help="Show messages, and their payload so."),
-    ] = None,
+    kind: KindOption = None,
+    subject: SubjectOption = None,
+    consumer: ConsumerOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    offset: OffsetOption = None,
+    lsn: LsnOption = None,
+    text: TextOption = "",
+    limit: LimitOption = None,
+    last: LastOption = None,
+    follow: FollowOption = False,
+    payload: PayloadOption = None,
     json: JsonOption = False,
     local: LocalOption = False,
-    no_tui: Annotated[bool, typer.Option("--no-tui", help="Lines, also on a terminal.")] = False,
+    no_tui: NoTuiOption = False,
 ) -> None:
     """Show the records of the log, the oldest first."""
     del no_tui  # lines are all there is
@@ -89,21 +75,17 @@ def log(
     if limit is not None and last is not None:
         raise UsageError("--limit and --last exclude each other")
     face = output.clockface(local=local)
-    try:
-        wanted = make_filter(
-            kinds=kind or (),
-            subjects=subject or (),
-            consumers=consumer or (),
-            since=since,
-            until=until,
-            offset=offset,
-            lsn=lsn,
-            text=text,
-            now_ns=SystemClock().wall_ns(),
-            zone=face.zone,
-        )
-    except InvalidArgumentError as error:
-        raise UsageError(str(error)) from error
+    wanted = typed_filter(
+        kinds=kind or (),
+        subjects=subject or (),
+        consumers=consumer or (),
+        since=since,
+        until=until,
+        offset=offset,
+        lsn=lsn,
+        text=text,
+        zone=face.zone,
+    )
     with open_store(store_path(store_option, store)) as opened:
         output.tell_state(opened)
         lines = Lines(opened, wanted, LineStyle(face), payload=payload, json=json)

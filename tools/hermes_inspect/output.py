@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import typer
 from rich.console import Console, RenderableType
@@ -21,11 +21,6 @@ from hermes_inspect.store import EXIT_DAMAGED, Store
 from hermes_inspect.times import Clockface
 
 PIPE_COLUMNS: Final = 100_000
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object per line.")]
-LocalOption = Annotated[
-    bool, typer.Option("--local", help="Times in this machine's zone, not UTC.")
-]
 
 
 class _Console(Console):

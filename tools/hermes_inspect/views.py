@@ -223,7 +223,7 @@ def _of_publish(view: RecordView, names: _Names) -> Iterable[str]:
     origin = view.details.get("dead_letter_consumer")
     if origin:
         offset = view.details.get("dead_letter_offset", 0)
-        yield f"copy of {offset}, dead for {printable(origin)}"
+        yield f"copy of @{offset}, dead for {printable(origin)}"
     yield names.by(view)
 
 
