@@ -171,6 +171,7 @@ PUBLISHES_OF_KEY: Final = f"""SELECT first, last, lsn, key FROM records
 MESSAGES_OF_KEY: Final = f"""SELECT sum(last - max(first, ?) + 1) FROM records
     WHERE key = ? AND kind = {PUBLISHED} AND lsn >= ?"""
 KEYS_AFTER: Final = "SELECT id, text FROM keys WHERE id > ? ORDER BY id"
+LAST_KEY: Final = "SELECT id FROM keys WHERE id > ? ORDER BY id DESC LIMIT 1"
 # The only statement that walks a whole table: a dictionary, to be listed.
 SUBJECTS: Final = f"""SELECT text FROM keys WHERE EXISTS (
     SELECT 1 FROM records WHERE key = keys.id AND kind = {PUBLISHED})"""
@@ -226,6 +227,7 @@ LOOKUPS: Final = {
     MESSAGES_OF_KEY: 3,
     KEYS_AFTER: 1,
     KEY_ID: 1,
+    LAST_KEY: 1,
     NEXT_KIND: 1,
     NEXT_KIND_OF_KEY: 2,
     TOUCHING: 5,

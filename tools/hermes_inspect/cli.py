@@ -30,14 +30,17 @@ EXIT_NOT_BUILT = 2
 COMMANDS: dict[str, tuple[str, str]] = {
     "log": ("hermes_inspect.log", "Show the records of the log."),
     "trace": ("hermes_inspect.trace", "Tell the whole story of one message."),
+    "consumers": (
+        "hermes_inspect.consumers",
+        "Show consumers: position, lag, dead letters.",
+    ),
+    "segments": ("hermes_inspect.segments", "Show the segments and what pins them."),
+    "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
 }
 
 # Moves up when it is built.
 PROMISED = {
-    "consumers": "Show consumers: position, lag, leases, dead letters.",
-    "segments": "Show the segments and what pins them.",
     "stats": "Count records, messages and bytes.",
-    "at": "Show the state of the broker at a past moment.",
     "verify": "Recompute the hash chain and check every digest.",
     "export": "Write records to Parquet or JSON lines.",
     "sql": "Query the store with SQL.",

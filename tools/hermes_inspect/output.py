@@ -8,14 +8,15 @@ only written.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.text import Text
 
+from hermes.cli.output import Printer
 from hermes.cli.text import json_line, one_line
 from hermes_inspect.store import EXIT_DAMAGED, Store
 from hermes_inspect.times import Clockface
@@ -34,6 +35,7 @@ class Output:
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
         self._out = sys.stdout
+        self._printer = Printer(json=json)
         width = None if sys.stdout.isatty() else PIPE_COLUMNS
         self._console = _Console(
             file=sys.stdout, highlight=False, markup=False, emoji=False, width=width
@@ -51,15 +53,20 @@ class Output:
         else:
             self._out.write(text.plain + "\n")
 
-    def show(self, renderable: RenderableType) -> None:
-        """Something that knows how to fit into the width."""
-        self._console.print(renderable)
+    def line(self, text: str) -> None:
+        """One line. The caller escapes what came from elsewhere."""
+        self._printer.line(text)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
+        """A table that fits into the width; for the marks of columns see `Printer.table`."""
+        self._printer.table(columns, rows)
 
     def fields(self, fields: Mapping[str, Any]) -> None:
         """One JSON object on one line."""
         self._out.write(json_line(fields))
 
     def rows(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A JSON object per row."""
         for row in rows:
             self.fields(row)
 
