@@ -35,12 +35,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Show consumers: position, lag, dead letters.",
     ),
     "segments": ("hermes_inspect.segments", "Show the segments and what pins them."),
+    "stats": ("hermes_inspect.stats", "Count messages and bytes, measure latencies."),
     "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
 }
 
 # Moves up when it is built.
 PROMISED = {
-    "stats": "Count records, messages and bytes.",
     "verify": "Recompute the hash chain and check every digest.",
     "export": "Write records to Parquet or JSON lines.",
     "sql": "Query the store with SQL.",

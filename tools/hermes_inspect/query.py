@@ -24,6 +24,7 @@ from hermes_inspect.model import RecordView, view_of
 from hermes_inspect.store import Store
 
 PAGE_RECORDS: Final = 500
+WALK_RECORDS: Final = 2_000
 PAGE_BYTES: Final = 8 * limits.MIB
 
 
@@ -121,7 +122,7 @@ class Records:
         """Page after page upwards, to the end that the log has now."""
         page = Page([], from_lsn, done=False)
         while not page.done:
-            page = self.after(page.reached)
+            page = self.after(page.reached, WALK_RECORDS)
             yield page
 
     # ------------------------------------------------------------------------ inside
@@ -131,16 +132,7 @@ class Records:
     ) -> tuple[list[Item], int]:
         """Items in the order of the walk, and the bound that was reached."""
         try:
-            records, reached = search(
-                self._reader,
-                self._search,
-                from_lsn=low,
-                before_lsn=high,
-                newest_first=newest_first,
-                limit=limit,
-                limit_bytes=PAGE_BYTES,
-                payloads=self._payloads,
-            )
+            records, reached = self._find(low, high, limit, newest_first=newest_first)
         except StoreDamagedError:
             return self._read_around(low, high, limit, newest_first=newest_first)
         items: list[Item] = [v for r in records if (v := self._wants(r)) is not None]
@@ -149,6 +141,26 @@ class Records:
             items += self._holes(*span)
             items.sort(key=_lsn_of, reverse=newest_first)
         return items, reached
+
+    def _find(
+        self, low: int, high: int, limit: int, *, newest_first: bool
+    ) -> tuple[list[StoredRecord], int]:
+        if self._search.everything and not newest_first:  # nothing to look for: read on
+            records = self._reader.read(
+                low, limit=limit, limit_bytes=PAGE_BYTES, payloads=self._payloads
+            )
+            whole = not records or records[-1].lsn >= high - 1
+            return [r for r in records if r.lsn < high], high if whole else records[-1].lsn + 1
+        return search(
+            self._reader,
+            self._search,
+            from_lsn=low,
+            before_lsn=high,
+            newest_first=newest_first,
+            limit=limit,
+            limit_bytes=PAGE_BYTES,
+            payloads=self._payloads,
+        )
 
     def _wants(self, record: StoredRecord) -> RecordView | None:
         view = view_of(record)
