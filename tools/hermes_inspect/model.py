@@ -13,6 +13,7 @@ out by `sessions.py`.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -102,6 +103,7 @@ class Message(msgspec.Struct, frozen=True):
     timestamp_ns: int
 
 
+@cache
 def kind_name(kind: int) -> str:
     """`dead_lettered`; a kind of a later version by its number."""
     try:

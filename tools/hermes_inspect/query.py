@@ -57,6 +57,7 @@ class Records:
         self._store = store
         self._reader = store.reader
         self._wanted = wanted
+        self._everything = wanted.everything
         self._payloads = payloads or wanted.needs_payloads
         self._search = Search(
             kinds=wanted.effective_kinds,
@@ -164,6 +165,8 @@ class Records:
 
     def _wants(self, record: StoredRecord) -> RecordView | None:
         view = view_of(record)
+        if self._everything:
+            return view
         if not fits(self._wanted, view):
             return None
         if self._wanted.about_subjects and view.consumer and not self._is_about(view):

@@ -20,6 +20,7 @@ Zone = Callable[[datetime], datetime]
 SECOND_NS: Final = 10**9
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AGO: Final = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_FRACTION: Final = re.compile(r"(?<=:\d\d)[.,](\d{1,9})(?!\d)", re.ASCII)
 _UNITS_NS: Final = {
     "ms": 10**6,
     "s": SECOND_NS,
@@ -68,8 +69,11 @@ def parse_moment(text: str, *, now_ns: int, zone: Zone = utc) -> int:
     """
     if ago := _AGO.fullmatch(text):
         return now_ns - round(float(ago[1]) * _UNITS_NS[ago[2]])
+    # A datetime has microseconds only; what was copied from a record has nanoseconds.
+    fraction = _FRACTION.search(text)
+    rest_ns = int(fraction[1].ljust(9, "0")) if fraction else 0
     try:
-        said = datetime.fromisoformat(text)
+        said = datetime.fromisoformat(_FRACTION.sub("", text))
         if said.tzinfo is None:
             # The zone's own offset at that moment.
             offset = zone(said.replace(tzinfo=UTC)).utcoffset() or timedelta()
@@ -78,7 +82,7 @@ def parse_moment(text: str, *, now_ns: int, zone: Zone = utc) -> int:
     except (ValueError, OverflowError):
         raise InvalidArgumentError(f"{text!r} is no moment: expected {EXPECTED}") from None
     whole = since.days * 86_400 + since.seconds
-    return whole * SECOND_NS + since.microseconds * 1_000
+    return whole * SECOND_NS + rest_ns
 
 
 def span(ns: int) -> str:
