@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from broker_process import BrokerProcess
 
 import hermes
-from hermes.log.segment import file_name
+from hermes.log.segment import file_name, is_sealed_file
 from tests.e2e.inspecting import (
     PROGRAM,
     following,
@@ -212,6 +213,12 @@ def test_following_a_live_store_over_a_roll(broker: BrokerProcess, tmp_path: Pat
             record = json.loads(process.stdout.readline())
             assert record["first"] == seen + 1
             seen = record["last"]
+        pause = threading.Event()
+        for _ in range(200):  # the server seals what it rolled away from, reader or not
+            if is_sealed_file(store / file_name(1)):
+                break
+            pause.wait(0.1)
+        assert is_sealed_file(store / file_name(1))
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
     assert len(list(store.glob("*.segment"))) > 2

@@ -2,8 +2,8 @@
 
 Theory: every promised command has its name and its help from the first version on, so
 that scripts and people learn one surface. A command lives in a module of its own, which
-has an `app` and is imported only when the command is named. One that is not built refuses
-in one line with exit code 2; it never pretends.
+has an `app` and is imported only when the command is named; to add one is a line in
+`COMMANDS`. One that is not built refuses in one line with exit code 2; it never pretends.
 
 Exit codes: those of `hermes.cli.running`, and for a store that cannot be shown those of
 `hermes_inspect.store`: 3 there is none, 4 it is newer, 5 damaged, 6 empty, 7 unreadable.

@@ -145,29 +145,32 @@ class SegmentRow(msgspec.Struct, frozen=True):
 SEGMENT_COLUMNS: Final = (
     "#FIRST LSN",
     "#RECORDS",
-    "OFFSETS",
+    "#FROM OFFSET",
     "#SIZE",
     "#AGE",
-    "STATE",
-    "PAYLOADS",
     "PINNED BY",
 )
 
 
 def segment_cells(row: SegmentRow, now_ns: int) -> list[str]:
+    """Cells for `SEGMENT_COLUMNS`; the age is that of its first record."""
     if row.damage:
-        return [f"{row.first_lsn}", "", "", size(row.bytes), "", "DAMAGED", "", row.damage]
-    offsets = "none" if row.first_offset is None else f"{row.first_offset}..{row.last_offset}"
+        return [f"{row.first_lsn}", "", "", size(row.bytes), "", f"DAMAGED: {row.damage}"]
     return [
         f"{row.first_lsn}",
         f"{row.records:,}",
-        offsets,
+        "" if row.first_offset is None else f"{row.first_offset}",
         size(row.bytes),
         span(max(0, now_ns - row.first_at_ns)) if row.records else "",
-        "sealed" if row.sealed else "active",
-        f"{row.retired:,} retired" if row.retired else "held",
-        row.pinned_by or "retention only",
+        (_pin(row.pinned_by) or "retention only")
+        + (f"; {row.retired:,} payloads retired" if row.retired else ""),
     ]
+
+
+def _pin(reason: str) -> str:
+    """A reason of the plan, short enough for a column."""
+    short = reason.replace(" has still to consider offset ", " needs @").replace(" is ", " ")
+    return short.replace("offset ", "@").replace("for consumer", "for").removeprefix("consumer ")
 
 
 def segment_fields(row: SegmentRow) -> dict[str, Any]:
