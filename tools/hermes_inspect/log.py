@@ -6,6 +6,7 @@ This is the plain side, for pipes, scripts and `--no-tui`. Which records are wan
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable
 from typing import Final
@@ -45,6 +46,7 @@ from hermes_inspect.views import LineStyle, date_line, gap_line, record_line
 
 # A commit takes a millisecond; a person sees no difference below a tenth of a second.
 POLL_SECONDS: Final = 0.1
+FOLLOW_NICENESS: Final = 10
 # What `--follow` shows first, unless told.
 FOLLOW_LAST: Final = 10
 
@@ -104,7 +106,8 @@ def _show_stored(
         last = FOLLOW_LAST
     if last is not None:
         end = records.end_lsn_now
-        lines.show(records.last(last) if last else [])
+        # What comes meanwhile is for whoever follows, once.
+        lines.show(records.last(last, before_lsn=end) if last else [])
         return end
     at = records.first_lsn
     for page in records.walk(at):
@@ -118,6 +121,8 @@ def _show_stored(
 
 def _follow(store: Store, records: Records, lines: Lines, at: int, limit: int | None) -> None:
     """Until interrupted, or the filter can match nothing more."""
+    # Whoever watches a busy server leaves it the processor.
+    os.nice(FOLLOW_NICENESS)
     pause = threading.Event()
     while at < records.end_lsn:
         page = records.after(at)

@@ -56,11 +56,11 @@ def payload_lines(payload: bytes, mode: str = "auto") -> list[str]:
 def _pretty(payload: bytes) -> list[str] | None:
     try:
         value = json.loads(payload)
+        if not isinstance(value, dict | list):
+            return None
+        text = json.dumps(value, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict | list):
-        return None
-    text = json.dumps(value, indent=2, ensure_ascii=False)
     return [printable(line) for line in text.split("\n")]
 
 

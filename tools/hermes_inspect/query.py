@@ -110,10 +110,10 @@ class Records:
         items, reached = self._read(low, high, limit, newest_first=True)
         return Page(items[::-1], reached, done=reached <= low)
 
-    def last(self, count: int) -> list[Item]:
+    def last(self, count: int, *, before_lsn: int = INTEGER_MAX) -> list[Item]:
         """The newest `count` that fit, ascending. Walks back as far as it must."""
         found: list[Item] = []
-        page = Page([], INTEGER_MAX, done=False)
+        page = Page([], before_lsn, done=False)
         while len(found) < count and not page.done:
             page = self.before(page.reached, min(PAGE_RECORDS, count - len(found)))
             found = page.items + found
