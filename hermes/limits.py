@@ -67,6 +67,11 @@ FILTER_KEYS_MERGED_MAX: Final = 16
 FILTER_WALK_MAX: Final = 20_000
 # Filters, per segment, whose matching keys are remembered.
 FILTERS_CACHED_MAX: Final = 256
+# A search that no index serves walks so many records per call; what an index gives out of
+# order is sorted when it is no more than so many.
+SEARCH_WALK_MAX: Final = 100_000
+SEARCH_SORTED_MAX: Final = 20_000
+SEARCH_LINES_MERGED_MAX: Final = 64
 # Records at the end of the log whose chain is recomputed at open.
 TAIL_CHECK_RECORDS: Final = 1_000
 

@@ -9,7 +9,8 @@ import typer
 
 from hermes.cli.groups import group
 from hermes.cli.options import DEFAULT_SERVER, Json, Server, Yes, confirm
-from hermes.cli.output import Printer, counted, duration, printable, rfc3339
+from hermes.cli.output import Printer
+from hermes.cli.text import counted, duration, printable, rfc3339
 from hermes.client.admin import AdminClient
 from hermes.client.admin_types import ConsumerInfo
 

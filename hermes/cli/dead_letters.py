@@ -9,14 +9,8 @@ import typer
 
 from hermes.cli.groups import group
 from hermes.cli.options import DEFAULT_SERVER, Json, Server, UsageError, Yes, confirm
-from hermes.cli.output import (
-    Printer,
-    counted,
-    payload_fields,
-    payload_lines,
-    printable,
-    rfc3339,
-)
+from hermes.cli.output import Printer, payload_lines
+from hermes.cli.text import counted, payload_fields, printable, rfc3339
 from hermes.client.admin import AdminClient
 from hermes.client.admin_types import DeadLetter, DeadLetterDetail, DeadLetterOutcome
 

@@ -1,26 +1,18 @@
-"""The `hermes` command: assembles the commands and turns errors into one line.
+"""The `hermes` command: assembles the commands.
 
-Exit codes: 0 done, 1 failed, 2 wrong invocation, 130 interrupted, 141 the reader of
-a pipe went away. A traceback is shown only for a bug of ours.
+Exit codes are those of `running.py`.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-import typer.main
 
-from hermes.cli.groups import Lazy, ReaderGone
-from hermes.errors import HermesError
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
+from hermes.cli.groups import Lazy
+from hermes.cli.running import EXIT_USAGE, run_app
 
 
 class Commands(Lazy):
@@ -78,40 +70,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; answers the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # never fail for a letter the locale lacks
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        code = typer.main.get_command(app).main(
-            args=list(arguments), prog_name="hermes", standalone_mode=False
-        )
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except typer.TyperException as error:
-        lines = getattr(error, "lines", ())
-        return _fail(*(lines or [_usage(error)]), code=error.exit_code)
-    except HermesError as error:
-        return _fail(str(error))
-    except (ReaderGone, BrokenPipeError):
-        # Whoever read our output has enough. Flushing at exit must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
-    except (KeyboardInterrupt, typer.Abort):
-        return EXIT_INTERRUPTED
-    except OSError as error:
-        return _fail(str(error))
-
-
-def _usage(error: typer.TyperException) -> str:
-    context = getattr(error, "ctx", None)
-    see = f" (see {context.command_path} --help)" if context is not None else ""
-    return error.format_message() + see
-
-
-def _fail(*messages: str, code: int = EXIT_FAILED) -> int:
-    from hermes.cli.output import one_line
-
-    sys.stdout.flush()
-    for message in messages:
-        sys.stderr.write(f"hermes: {one_line(message)}\n")
-    return code
+    return run_app(app, "hermes", arguments)

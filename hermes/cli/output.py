@@ -2,36 +2,28 @@
 
 JSON: `payload` when it is UTF-8, else `payload_base64`; times as RFC 3339 in UTC
 plus the same as `_ns`. Text: a title line per message, headers and payload indented
-beneath it, so that no payload can pass for a title.
-
-Bytes from messages are not trusted: whatever is not printable is escaped before it
-is written (also in JSON, where an escape is the same string), so no payload moves
-the cursor, recolours the screen or reverses the text.
+beneath it, so that no payload can pass for a title. What is not printable in either
+is escaped (`text.py`).
 """
 
 from __future__ import annotations
 
-import base64
 import logging
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, Final, Protocol
 
-import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hermes.cli.text import json_line, local_time, one_line, payload_fields, printable, rfc3339
+
 BINARY_BYTES_SHOWN: Final = 64
 PIPE_COLUMNS: Final = 100_000
 CUT_COLUMNS_MIN: Final = 10
-
-_JSON: Final = msgspec.json.Encoder()
 
 
 class Shown(Protocol):
@@ -53,71 +45,7 @@ class Shown(Protocol):
     def published_at_ns(self) -> int: ...
 
 
-# -------------------------------------------------------------------- plain text
-
-
-def printable(text: str) -> str:
-    """`text` with everything unprintable written as an escape: \\x1b, \\u202e, \\n."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    if character in "\n\r\t":
-        return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}[character]
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def one_line(text: str) -> str:
-    """For error messages, which may quote anything."""
-    return printable(" ".join(text.split()))
-
-
-# Messages of one batch share their time: so it is written once for them all.
-@lru_cache(maxsize=16)
-def rfc3339(unix_ns: int) -> str:
-    """`2026-01-31T12:00:00.000000123Z`: UTC with all nine digits."""
-    seconds, nanos = divmod(unix_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z"
-
-
-@lru_cache(maxsize=16)
-def local_time(unix_ns: int) -> str:
-    """`2026-01-31 13:00:00.000`: where the reader is, to the millisecond."""
-    seconds, nanos = divmod(unix_ns, 1_000_000_000)
-    when = datetime.fromtimestamp(seconds, UTC).astimezone()
-    return f"{when:%Y-%m-%d %H:%M:%S}.{nanos // 1_000_000:03d}"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 message`, `1,200 messages`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def duration(ns: int) -> str:
-    """`1.5s`, `2m`, `1h 30m`: short, for a person."""
-    if ns < 60_000_000_000:
-        return f"{ns / 1e9:.3f}".rstrip("0").rstrip(".") + "s"
-    parts = []
-    rest = ns // 1_000_000_000
-    for unit, seconds in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        amount, rest = divmod(rest, seconds)
-        if amount:
-            parts.append(f"{amount}{unit}")
-    return " ".join(parts[:2])
-
-
 # ---------------------------------------------------------------------- messages
-
-
-def payload_fields(payload: bytes) -> dict[str, str]:
-    """The one field of a JSON object that carries a payload."""
-    try:
-        return {"payload": payload.decode()}
-    except UnicodeDecodeError:
-        return {"payload_base64": base64.b64encode(payload).decode()}
 
 
 def message_fields(message: Shown) -> dict[str, Any]:
@@ -202,7 +130,7 @@ class Printer:
 
     def fields(self, fields: Mapping[str, Any]) -> None:
         """One JSON object on one line."""
-        self._out.write(_json_line(fields))
+        self._out.write(json_line(fields))
 
     def line(self, text: str) -> None:
         """One line for a person. The caller escapes what came from elsewhere."""
@@ -240,25 +168,6 @@ class Printer:
 
     def flush(self) -> None:
         self._out.flush()
-
-
-_JSON_ESCAPED: Final = re.compile(r"[^ -~]")
-
-
-def _json_line(fields: Mapping[str, Any]) -> str:
-    text = _JSON.encode(fields).decode()
-    if not text.isprintable():
-        # Outside of strings JSON is ASCII, so whatever is unprintable is inside one,
-        # where an escape means the same.
-        text = _JSON_ESCAPED.sub(lambda found: _json_escape(found[0]), text)
-    return text + "\n"
-
-
-def _json_escape(character: str) -> str:
-    if character.isprintable():
-        return character
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
 def note(text: str) -> None:

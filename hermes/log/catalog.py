@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import apsw
 import msgspec
 
-from hermes.errors import StoreError, StoreLockedError
+from hermes.errors import StoreDamagedError, StoreError, StoreLockedError
 from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import SegmentFacts
 from hermes.log.segment import file_name, read_start
@@ -94,12 +94,17 @@ class Catalog:
 
 
 class FolderCatalog:
-    """The segments of a store that another process may be writing."""
+    """The segments of a store that another process may be writing.
 
-    def __init__(self, folder: Path, *, vfs: str = "") -> None:
+    With `tolerant` a damaged segment is left out instead of raised, and is told by `damage`.
+    """
+
+    def __init__(self, folder: Path, *, vfs: str = "", tolerant: bool = False) -> None:
         self._folder = folder
         self._vfs = vfs
+        self._tolerant = tolerant
         self._known: dict[int, Entry] = {}
+        self.damage: dict[int, StoreDamagedError] = {}  # first lsn -> what is wrong
 
     def entries(self) -> tuple[Entry, ...]:
         """Raises StoreError when there is no store."""
@@ -109,7 +114,15 @@ class FolderCatalog:
             raise StoreError(f"{self._folder} cannot be read: {error.strerror}") from error
         known = {}
         for first_lsn, path in found:
-            entry = self._known.get(first_lsn) or self._describe(first_lsn, path)
+            if first_lsn in self.damage:
+                continue
+            try:
+                entry = self._known.get(first_lsn) or self._describe(first_lsn, path)
+            except StoreDamagedError as error:
+                if not self._tolerant:
+                    raise
+                self.damage[first_lsn] = error
+                continue
             if entry is not None:
                 known[first_lsn] = entry
         self._known = known

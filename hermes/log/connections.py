@@ -86,12 +86,17 @@ class Connections:
         for db in gone:
             db.close()
 
-    def close(self) -> None:
-        """Close all; borrowed ones when they return. Idempotent."""
+    def rest(self) -> None:
+        """Close the idle connections to all files."""
         with self._lock:
-            self._closed = True
             gone = [db for _, db in self._idle.values()]
             self._idle.clear()
             self._by_path.clear()
         for db in gone:
             db.close()
+
+    def close(self) -> None:
+        """Close all; borrowed ones when they return. Idempotent."""
+        with self._lock:
+            self._closed = True
+        self.rest()

@@ -99,7 +99,7 @@ class KeyIds:
     def _look_up(self, db: apsw.Connection, texts: Sequence[str]) -> list[str]:
         """Remember those that the file has; returns the others."""
         if not self._next_id:
-            last = db.execute(schema.LAST_KEY_ID).fetchone()
+            last = db.execute(schema.LAST_KEY, (0,)).fetchone()
             self._next_id = 1 if last is None else last[0] + 1
             self._complete = last is None
         ids = self._ids

@@ -134,7 +134,7 @@ def count_in(db: apsw.Connection, ids: set[int] | None, from_offset: int) -> int
     start = batch_from(db, from_offset)
     if start is None:
         return 0
-    if ids is None:
+    if ids is None or _hold_all(db, ids, start[0]):
         # Offsets are dense inside a segment.
         last: int = fetch_one(db, schema.LAST_PUBLISH)[2]
         return last - max(start[1], from_offset) + 1
@@ -143,6 +143,20 @@ def count_in(db: apsw.Connection, ids: set[int] | None, from_offset: int) -> int
     for key_id in tuple(ids):
         count += fetch_one(db, schema.MESSAGES_OF_KEY, (from_offset, key_id, start[0]))[0] or 0
     return count
+
+
+def _hold_all(db: apsw.Connection, ids: set[int], from_lsn: int) -> bool:
+    """Whether no other key has a publish from an lsn on; False where that costs much to tell.
+
+    A filter for most of a busy log is common, and to add up its batches costs each of them.
+    """
+    newest = db.execute(schema.LAST_KEY, (0,)).fetchone()
+    if newest is None or newest[0] - len(ids) > limits.FILTER_KEYS_MERGED_MAX:
+        return False
+    others = set(range(1, newest[0] + 1)) - ids
+    return len(others) <= limits.FILTER_KEYS_MERGED_MAX and not any(
+        db.execute(schema.PUBLISHES_OF_KEY, (key_id, from_lsn)).fetchone() for key_id in others
+    )
 
 
 def offset_at_time_in(db: apsw.Connection, at_ns: int) -> int | None:

@@ -166,29 +166,7 @@ class SqliteLog:
         return self._space.free_bytes
 
     def segments(self) -> list[SegmentInfo]:
-        reader = self._reader()
-        infos = []
-        for entry in self._catalog.entries():
-            facts = entry.facts or reader.describe(entry)
-            if facts is None:
-                continue
-            infos.append(
-                SegmentInfo(
-                    first_lsn=entry.first_lsn,
-                    last_lsn=facts.last_lsn,
-                    records=facts.records,
-                    bytes=_file_bytes(entry.path),
-                    first_offset=facts.first_offset,
-                    last_offset=facts.last_offset,
-                    lowest_touched=facts.lowest_touched,
-                    highest_touched=facts.highest_touched,
-                    first_at_ns=facts.first_at_ns,
-                    last_at_ns=facts.last_at_ns,
-                    sealed=entry.facts is not None,
-                    subjects=reader.subjects(entry),
-                )
-            )
-        return infos
+        return self._reader().segments()
 
     # ------------------------------------------------------------------ writing
 
@@ -269,14 +247,3 @@ class SqliteLog:
             active.close()
             self._head.close()
             self._opened.lock.release()
-
-
-def _file_bytes(path: Path) -> int:
-    """Size of a segment's file and its WAL; by stat, never by opening."""
-    size = 0
-    for name in (path.name, path.name + "-wal"):
-        try:
-            size += path.with_name(name).stat().st_size
-        except FileNotFoundError:
-            continue
-    return size

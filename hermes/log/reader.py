@@ -15,7 +15,7 @@ Works beside the writer in the same process (`SqliteLog.reader`) and in another 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from hermes.log.connections import Connections
 from hermes.log.database import explain, fetch_one
 from hermes.log.facts import SegmentFacts
 from hermes.log.page import Page
-from hermes.log.port import KeyFilter
+from hermes.log.port import KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
 from hermes.log.schema import INTEGER_MAX, PUBLISHED
 from hermes.log.segment import read_facts, read_start
@@ -37,16 +37,19 @@ from hermes.log.segment import read_facts, read_start
 _Answer = TypeVar("_Answer")
 
 
-def open_reader(path: str | Path, *, vfs: str = "") -> SqliteReader:
+def open_reader(path: str | Path, *, vfs: str = "", tolerant: bool = False) -> SqliteReader:
     """Read a store from outside: beside a live server, or when none runs. Changes nothing.
 
+    With `tolerant`, segments that cannot be read at all are left out (`SqliteReader.damage`).
     Raises StoreError when there is no store, StoreVersionError for a newer one.
     """
-    source = FolderCatalog(Path(path), vfs=vfs)
-    if not source.entries():
+    source = FolderCatalog(Path(path), vfs=vfs, tolerant=tolerant)
+    if not source.entries() and not source.damage:
         raise StoreError(f"{path} holds no store", hint="name the folder of a store")
     connections = Connections(vfs=vfs)
-    return SqliteReader(source, connections, line.Filters(), on_close=connections.close)
+    return SqliteReader(
+        source, connections, line.Filters(), on_close=connections.close, damage=source.damage
+    )
 
 
 def _nothing() -> None:
@@ -62,7 +65,9 @@ class SqliteReader:
         connections: Connections,
         filters: line.Filters,
         on_close: Callable[[], None] = _nothing,
+        damage: Mapping[int, StoreError] | None = None,
     ) -> None:
+        self.damage: Mapping[int, StoreError] = damage or {}
         self._source = source
         self._connections = connections
         self._on_close = on_close
@@ -70,6 +75,13 @@ class SqliteReader:
 
     def close(self) -> None:
         self._on_close()
+
+    def rest(self) -> None:
+        """Hold nothing while waiting: a server that seals a segment waits for connections to it.
+
+        For who reads from outside; look-ups go on as before.
+        """
+        self._connections.rest()
 
     # ------------------------------------------------------------------ by lsn
 
@@ -87,7 +99,7 @@ class SqliteReader:
 
         entries = self._source.entries()
         for entry in entries[position_of(entries, from_lsn) :]:
-            if self._look(entry, gather) is False:
+            if self.look(entry, gather) is False:
                 break
         return page.records
 
@@ -102,7 +114,7 @@ class SqliteReader:
 
         entries = self._source.entries()
         for entry in reversed(entries[: position_of(entries, upto) + 1]):
-            found = self._look(entry, newest)
+            found = self.look(entry, newest)
             if found is not None:
                 return found
         return None
@@ -131,7 +143,7 @@ class SqliteReader:
                 ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
                 return line.publishes_in(db, ids, at, before, page)
 
-            answer = self._look(entry, gather)
+            answer = self.look(entry, gather)
             if answer is None:
                 continue
             at, whole = answer
@@ -147,7 +159,7 @@ class SqliteReader:
         entries = self._source.entries()
         if not entries:
             return None
-        found = self._look(entries[position_of_offset(entries, offset)], find)
+        found = self.look(entries[position_of_offset(entries, offset)], find)
         return found[0] if found else None
 
     def touching(self, offset: int, *, after_lsn: int = 0, limit: int) -> list[StoredRecord]:
@@ -157,7 +169,7 @@ class SqliteReader:
             if batch is not None and batch[0] > after_lsn:
                 lsns.append(batch[0])
             lowest = offset - limits.RECORD_HULL_MAX + 1
-            for kind in _kinds(db):
+            for kind in kinds_with_offsets(db):
                 if kind != PUBLISHED:
                     bounds = (kind, lowest, offset, offset, after_lsn)
                     lsns.extend(row[0] for row in db.execute(schema.TOUCHING, bounds))
@@ -180,12 +192,12 @@ class SqliteReader:
                 ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
                 return line.count_in(db, ids, from_offset)
 
-            count += self._look(entry, add) or 0
+            count += self.look(entry, add) or 0
         return count
 
     def offset_at_time(self, at_ns: int) -> int | None:
         for entry in self._source.entries():
-            offset = self._look(entry, lambda db: line.offset_at_time_in(db, at_ns))
+            offset = self.look(entry, lambda db: line.offset_at_time_in(db, at_ns))
             if offset is not None:
                 return offset
         return None
@@ -205,7 +217,7 @@ class SqliteReader:
             row = db.execute(schema.KEY_ID, (key,)).fetchone()
             if row is None:
                 return []
-            wanted = _kinds_of_key(db, row[0]) if kinds is None else sorted(set(kinds))
+            wanted = kinds_of_key(db, row[0]) if kinds is None else sorted(set(kinds))
             lines = [
                 [n for (n,) in db.execute(schema.LSNS_OF_KEY, (row[0], kind, after_lsn, limit))]
                 for kind in wanted
@@ -217,13 +229,46 @@ class SqliteReader:
 
     # ------------------------------------------------------------- of segments
 
+    def entries(self) -> tuple[Entry, ...]:
+        """The segments there are now, oldest first. Raises StoreError."""
+        return self._source.entries()
+
+    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
+        """All segments, oldest first, the active one last.
+
+        Without `subjects` theirs are empty, and the cost of each is a few look-ups.
+        """
+        infos = []
+        entries = self._source.entries()
+        for entry in entries:
+            facts = entry.facts or self.describe(entry)
+            if facts is None:
+                continue
+            infos.append(
+                SegmentInfo(
+                    first_lsn=entry.first_lsn,
+                    last_lsn=facts.last_lsn,
+                    records=facts.records,
+                    bytes=_file_bytes(entry.path),
+                    first_offset=facts.first_offset,
+                    last_offset=facts.last_offset,
+                    lowest_touched=facts.lowest_touched,
+                    highest_touched=facts.highest_touched,
+                    first_at_ns=facts.first_at_ns,
+                    last_at_ns=facts.last_at_ns,
+                    sealed=entry is not entries[-1],
+                    subjects=self.subjects(entry) if subjects else (),
+                )
+            )
+        return infos
+
     def describe(self, entry: Entry) -> SegmentFacts | None:
         """What one segment holds at this moment; None if it is gone."""
 
         def facts(db: apsw.Connection) -> SegmentFacts:
             return read_facts(db, read_start(db, entry.path.name))
 
-        return self._look(entry, facts)
+        return self.look(entry, facts)
 
     def subjects(self, entry: Entry) -> tuple[str, ...]:
         """Keys of one segment's PUBLISHED records, sorted; empty if it is gone."""
@@ -231,7 +276,25 @@ class SqliteReader:
         def find(db: apsw.Connection) -> list[str]:
             return sorted(text for (text,) in db.execute(schema.SUBJECTS))
 
-        return tuple(self._look(entry, find) or ())
+        return tuple(self.look(entry, find) or ())
+
+    # ------------------------------------------------- for look-ups of other modules
+
+    def look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
+        """Ask one segment, in one transaction; None if it was dropped. Raises StoreError."""
+        try:
+            with self._connections.borrow(entry.path) as db:
+                return ask(db)
+        except apsw.CantOpenError as error:
+            if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
+                raise explain(error, str(entry.path)) from error
+            return None
+        except apsw.Error as error:
+            raise explain(error, str(entry.path)) from error
+
+    def matching_ids(self, db: apsw.Connection, entry: Entry, keys: KeyFilter) -> set[int]:
+        """Ids of a segment's dictionary that match a filter; inside `look`."""
+        return self._filters.ids(db, entry.first_lsn, keys)
 
     # ----------------------------------------------------------------- insides
 
@@ -251,27 +314,26 @@ class SqliteReader:
             def fetch(db: apsw.Connection, room: int = room) -> list[StoredRecord]:
                 return _fetch(db, list(find(db))[:room])
 
-            records += self._look(entry, fetch) or []
+            records += self.look(entry, fetch) or []
         return records
 
-    def _look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
-        """Ask one segment; None if it was dropped. Raises StoreError."""
+
+def _file_bytes(path: Path) -> int:
+    """Size of a segment's file and its WAL; by stat, never by opening."""
+    size = 0
+    for name in (path.name, path.name + "-wal"):
         try:
-            with self._connections.borrow(entry.path) as db:
-                return ask(db)
-        except apsw.CantOpenError as error:
-            if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
-                raise explain(error, str(entry.path)) from error
-            return None
-        except apsw.Error as error:
-            raise explain(error, str(entry.path)) from error
+            size += path.with_name(name).stat().st_size
+        except FileNotFoundError:
+            continue
+    return size
 
 
 def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
     return [StoredRecord(*fetch_one(db, schema.RECORD, (lsn,))) for lsn in lsns]
 
 
-def _kinds(db: apsw.Connection) -> Iterator[int]:
+def kinds_with_offsets(db: apsw.Connection) -> Iterator[int]:
     """Kinds of records with offsets, ascending, by hops over the index."""
     row = db.execute(schema.NEXT_KIND, (0,)).fetchone()
     while row is not None:
@@ -279,7 +341,7 @@ def _kinds(db: apsw.Connection) -> Iterator[int]:
         row = db.execute(schema.NEXT_KIND, row).fetchone()
 
 
-def _kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
+def kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
     row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, 0)).fetchone()
     while row is not None:
         yield row[0]

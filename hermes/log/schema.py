@@ -132,7 +132,6 @@ SEAL_PRAGMAS: Final = (
 # ------------------------------------------------------------------ statements
 
 KEY_ID: Final = "SELECT id FROM keys WHERE text = ?"
-LAST_KEY_ID: Final = "SELECT id FROM keys WHERE id > 0 ORDER BY id DESC LIMIT 1"
 INSERT_META: Final = "INSERT INTO meta (name, value) VALUES (?, ?)"
 META: Final = "SELECT name, value FROM meta"
 
@@ -147,6 +146,8 @@ _BARE = _ROW.format(payload="NULL")
 READ: Final = f"{_FULL} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 READ_BARE: Final = f"{_BARE} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
+RECORD_BARE: Final = f"{_BARE} WHERE lsn = ?"
+TIME_FROM: Final = "SELECT lsn, at_ns FROM records WHERE lsn >= ? ORDER BY lsn LIMIT 1"
 LAST_RECORD: Final = f"{_BARE} ORDER BY lsn DESC LIMIT 1"
 # first and last of the batch at or before an offset; whether it holds it, the caller sees.
 PUBLISH_AT: Final = f"""SELECT lsn, first, last, at_ns FROM records
@@ -165,6 +166,7 @@ PUBLISHES_OF_KEY: Final = f"""SELECT first, last, lsn, key FROM records
 MESSAGES_OF_KEY: Final = f"""SELECT sum(last - max(first, ?) + 1) FROM records
     WHERE key = ? AND kind = {PUBLISHED} AND lsn >= ?"""
 KEYS_AFTER: Final = "SELECT id, text FROM keys WHERE id > ? ORDER BY id"
+LAST_KEY: Final = "SELECT id FROM keys WHERE id > ? ORDER BY id DESC LIMIT 1"
 # The only statement that walks a whole table: a dictionary, to be listed.
 SUBJECTS: Final = f"""SELECT text FROM keys WHERE EXISTS (
     SELECT 1 FROM records WHERE key = keys.id AND kind = {PUBLISHED})"""
@@ -247,11 +249,30 @@ def _given(rows: int, columns: int) -> str:
     return f"SELECT * FROM ({_values(rows, columns)}) WHERE column1 IS NOT NULL"
 
 
+# For people who search: lsns from one up to another, not included, forwards and backwards.
+# Bit k of the mask stands for kind k; -1 is every kind.
+_BOTH_WAYS: Final = ("ORDER BY lsn", "ORDER BY lsn DESC")
+_SPAN = "SELECT lsn, key, first, last FROM records WHERE"
+SPAN_OF_MASK: Final = tuple(
+    f"{_SPAN} lsn >= ? AND lsn < ? AND ((? >> kind) & 1) {order}" for order in _BOTH_WAYS
+)
+SPAN_OF_KIND: Final = tuple(
+    f"{_SPAN} kind = ? AND kind >= {FIRST_RARE_KIND} AND lsn >= ? AND lsn < ? {order}"
+    for order in _BOTH_WAYS
+)
+SPAN_OF_KEY: Final = tuple(
+    f"{_SPAN} key = ? AND kind = ? AND lsn >= ? AND lsn < ? {order}" for order in _BOTH_WAYS
+)
+SPAN_OF_OFFSETS: Final = """SELECT lsn, key, first, last FROM records
+    WHERE kind = ? AND first BETWEEN ? AND ? AND last >= ? LIMIT ?"""
+
 # A statement and how many parameters it takes: what the test of plans looks at.
 LOOKUPS: Final = {
     READ: 2,
     READ_BARE: 2,
     RECORD: 1,
+    RECORD_BARE: 1,
+    TIME_FROM: 1,
     PUBLISH_AT: 1,
     PUBLISH_AFTER: 1,
     LAST_PUBLISH: 0,
@@ -261,8 +282,8 @@ LOOKUPS: Final = {
     MESSAGES_OF_KEY: 3,
     KEYS_AFTER: 1,
     KEY_ID: 1,
-    LAST_KEY_ID: 0,
     known_keys(4): 4,
+    LAST_KEY: 1,
     NEXT_KIND: 1,
     NEXT_KIND_OF_KEY: 2,
     TOUCHING: 5,
@@ -272,4 +293,8 @@ LOOKUPS: Final = {
     LOWEST_FIRST: 1,
     HIGHEST_FIRST: 1,
     HIGHEST_LAST: 2,
+    **dict.fromkeys(SPAN_OF_MASK, 3),
+    **dict.fromkeys(SPAN_OF_KIND, 3),
+    **dict.fromkeys(SPAN_OF_KEY, 4),
+    SPAN_OF_OFFSETS: 5,
 }

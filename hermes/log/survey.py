@@ -18,14 +18,16 @@ from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError
 from hermes.log import schema
 from hermes.log.bodies import dropped_range, lost_range, sealed_facts
+from hermes.log.catalog import list_segments
 from hermes.log.chain import link
-from hermes.log.database import connect_to_read
+from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.record import Kind, StoredRecord
 from hermes.log.schema import INTEGER_MAX
 from hermes.log.segment import read_end, read_facts, read_start
 
 RESTORE_HINT = "restore the missing files from a backup"
+LOOKS_MAX = 5
 
 
 class Surveyed(msgspec.Struct, frozen=True):
@@ -74,6 +76,18 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
                 path=str(path),
             ) from error
     return Survey(tuple(reversed(segments)), dropped)
+
+
+def survey_beside(folder: Path, *, vfs: str = "") -> Survey:
+    """Survey a store that a server may be writing. Raises StoreError."""
+    for look in range(1, LOOKS_MAX + 1):
+        try:
+            return survey(list_segments(folder), vfs=vfs)
+        except apsw.Error as error:
+            # A segment may be dropped between listing and opening.
+            if look == LOOKS_MAX or not isinstance(error, apsw.CantOpenError):
+                raise explain(error, str(folder)) from error
+    raise AssertionError("the last look returns or raises")
 
 
 def _look_at(

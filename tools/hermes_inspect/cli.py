@@ -1,75 +1,120 @@
-"""The `hermes-inspect` command line.
+"""The `hermes-inspect` command line: which commands there are.
 
-Theory: every promised command has its name and its help from the first version on,
-so that scripts and people learn one surface. A command that is not built refuses in
-one line with exit code 2; it never pretends.
+Theory: every promised command has its name and its help from the first version on, so
+that scripts and people learn one surface. A command lives in a module of its own, which
+has an `app` and is imported only when the command is named; to add one is a line in
+`COMMANDS`. One that is not built refuses in one line with exit code 2; it never pretends.
 
-What must not live here: reading a store. That is the work of the modules beside it.
+Exit codes: those of `hermes.cli.running`, and for a store that cannot be shown those of
+`hermes_inspect.store`: 3 there is none, 4 it is newer, 5 damaged, 6 empty, 7 unreadable.
+
+What must not live here: reading a store.
 """
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
+import typer.main
+
+from hermes.cli.groups import Lazy, single
+from hermes.cli.running import EXIT_USAGE, run_app
+from hermes.errors import HermesError
 
 EXIT_NOT_BUILT = 2
 
-app = typer.Typer(
-    name="hermes-inspect",
-    help="Read a Hermes store: what was published, delivered and acked, and when.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+# A command, its module, and its line in the help. The module has an `app` (groups.single).
+COMMANDS: dict[str, tuple[str, str]] = {
+    "log": ("hermes_inspect.log", "Show the records of the log."),
+    "trace": ("hermes_inspect.trace", "Tell the whole story of one message."),
+    "consumers": (
+        "hermes_inspect.consumers",
+        "Show consumers: position, lag, dead letters.",
+    ),
+    "segments": ("hermes_inspect.segments", "Show the segments and what pins them."),
+    "stats": ("hermes_inspect.stats", "Count messages and bytes, measure latencies."),
+    "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
+}
 
+# Moves up when it is built.
 PROMISED = {
-    "log": "Show the records of the log.",
-    "trace": "Tell the whole story of one message.",
-    "consumers": "Show consumers: position, lag, leases, dead letters.",
-    "segments": "Show the segments and what pins them.",
-    "stats": "Count records, messages and bytes.",
-    "at": "Show the state of the broker at a past moment.",
     "verify": "Recompute the hash chain and check every digest.",
     "export": "Write records to Parquet or JSON lines.",
     "sql": "Query the store with SQL.",
 }
 
 
+class Commands(Lazy):
+    modules = COMMANDS | {
+        name: ("", f"{summary} (not built yet)") for name, summary in PROMISED.items()
+    }
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in PROMISED:
+            return _refusal(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+def _refusal(name: str) -> Any:
+    """A command that takes any arguments and refuses."""
+
+    def refuse() -> None:
+        typer.echo(f"hermes-inspect: {name} is not built yet in this version", err=True)
+        raise typer.Exit(EXIT_NOT_BUILT)
+
+    command = typer.main.get_command(single(refuse))
+    command.name = name
+    command.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+    return command
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="hermes-inspect",
+    help="Read a Hermes store: what was published, delivered and acked, and when.",
+    epilog="The store is --store PATH, HERMES_STORE_PATH, or ./hermes-data. It is never changed.",
+    rich_markup_mode=None,
+    add_completion=False,
+    invoke_without_command=True,
+)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"hermes-inspect {version('hermes-broker')}")
         raise typer.Exit
 
 
 @app.callback()
-def root(
+def _root(
+    context: typer.Context,
     show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Options before the command."""
+    del show_version  # handled by its callback
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), err=True)
+        raise typer.Exit(EXIT_USAGE)
 
 
-def _promise(name: str, summary: str) -> None:
-    """Add a command that takes any arguments and refuses."""
+def _code_of(error: HermesError) -> int:
+    from hermes_inspect.store import code_of
 
-    def refuse() -> None:
-        typer.echo(f"hermes-inspect {name}: not built yet in this version", err=True)
-        raise typer.Exit(EXIT_NOT_BUILT)
-
-    app.command(
-        name,
-        help=f"{summary} (not built yet)",
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(refuse)
+    return code_of(error)
 
 
-for _name, _summary in PROMISED.items():
-    _promise(_name, _summary)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def main() -> None:
-    """Entry point of the `hermes-inspect` console script."""
-    app()
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; answers the exit code."""
+    return run_app(app, "hermes-inspect", arguments, _code_of)

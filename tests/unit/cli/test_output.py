@@ -10,18 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from hermes.cli.output import (
-    Printer,
-    counted,
-    duration,
-    message_fields,
-    message_parts,
-    note,
-    one_line,
-    payload_lines,
-    printable,
-    rfc3339,
-)
+from hermes.cli.output import Printer, message_fields, message_parts, note, payload_lines
+from hermes.cli.text import counted, duration, one_line, printable, rfc3339
 
 
 class Sample(msgspec.Struct):
