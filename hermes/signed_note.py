@@ -99,7 +99,7 @@ def parse_key(line: str) -> VerifierKey:
 
 
 class Note(msgspec.Struct, frozen=True):
-    """A parsed note. `signatures`: key name, key id (4 bytes), signature. Nothing is checked yet."""
+    """A parsed note, nothing checked yet. `signatures`: key name, key id (4 bytes), signature."""
 
     text: str
     signatures: tuple[tuple[str, bytes, bytes], ...]

@@ -25,6 +25,7 @@ from hermes.clock import Clock, SystemClock
 from hermes.errors import HermesError, StoreError
 from hermes.server.admin_service import AdminService
 from hermes.server.broker_service import broker_handlers
+from hermes.server.checkpoints import Checkpoints, open_checkpoints
 from hermes.server.config import ServerConfig
 from hermes.server.endpoint import Endpoint
 from hermes.server.host import Host, reopening_error
@@ -50,7 +51,8 @@ class Server:
         self._config = config
         self._clock = clock or SystemClock()
         self._host: Host | None = None
-        self._upkeep: asyncio.Task[None] | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._by_the_clock: list[asyncio.Task[None]] = []
         self._stopping = False
         self._watcher: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] | None = None
@@ -88,13 +90,22 @@ class Server:
     async def _open(self) -> None:
         host = await open_host(self._config, self._clock)
         self._host = host
-        self._upkeep = asyncio.create_task(Upkeep(host, self._config, self._clock).run())
+        try:
+            self._checkpoints = await open_checkpoints(host, self._config, self._clock)
+        except BaseException:
+            await self._close_host()
+            raise
+        upkeep = Upkeep(host, self._config, self._clock)
+        self._by_the_clock.append(asyncio.create_task(upkeep.run()))
+        if self._checkpoints is not None:
+            self._by_the_clock.append(asyncio.create_task(self._checkpoints.run()))
 
     async def _close_host(self) -> None:
         host, self._host = self._host, None
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            self._upkeep = None
+        for task in self._by_the_clock:
+            task.cancel()
+        self._by_the_clock.clear()
+        await self._leave_sinks(0.0, last=False)
         if host is not None:
             await host.close()
 
@@ -153,11 +164,19 @@ class Server:
             await self._record_stop(host, reason, grace_secs * _END_PART)
             host.streams.end(stopping_error())
             await host.streams.gone(grace_secs * _END_PART)
-        await self._endpoint.stop(grace_secs * (1 - _LEAVE_PART - 2 * _END_PART))
+        last_secs = grace_secs * (1 - _LEAVE_PART - 2 * _END_PART)
+        await asyncio.gather(
+            self._endpoint.stop(last_secs), self._leave_sinks(last_secs, last=True)
+        )
         await self._close_host()
         if self._failure is not None:
             self._failure.cancel()
         _log.info("stopped", reason=reason)
+
+    async def _leave_sinks(self, timeout_secs: float, *, last: bool) -> None:
+        checkpoints, self._checkpoints = self._checkpoints, None
+        if checkpoints is not None:
+            await checkpoints.leave(timeout_secs, last=last)
 
     async def _record_stop(self, host: Host, reason: str, timeout_secs: float) -> None:
         """Leases go back, ServerStopped is committed."""

@@ -15,7 +15,7 @@ trafitto da un raggio di sole:
 ed è subito sera.
 
 — quasimodo.example/salvatore NnugSzTjtVAewIS+Z/iJhUPeFDkO/5QQ2i5ddnGITLlC+EhfLW9oJKONrMouFSQU0xMcXxj99ihAQwaqP3ZekRwNtIc=
-"""
+"""  # noqa: E501 - a signature is one line
 # The key and the note of golang.org/x/mod/sumdb/note's documentation.
 GO_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 GO_NOTE = """\
@@ -23,7 +23,7 @@ If you think cryptography is the answer to your problem,
 then you don't know what your problem is.
 
 — PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=
-"""
+"""  # noqa: E501 - a signature is one line
 SECRET = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 KEY = VerifierKey("store.example/a", SECRET.public_key().public_bytes_raw())
 
