@@ -147,9 +147,13 @@ _ROW = (
 )
 _FULL = _ROW.format(payload="substr(payload, 17)")
 _BARE = _ROW.format(payload="NULL")
+_AS_STORED = _ROW.format(payload="payload")
 
 READ: Final = f"{_FULL} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 READ_BARE: Final = f"{_BARE} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
+# For verification: the payload with its salt, which is what its hash is over.
+SCAN: Final = f"{_AS_STORED} WHERE lsn >= ? AND lsn <= ? ORDER BY lsn"
+CHAIN_AT: Final = "SELECT chain FROM records WHERE lsn = ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
 LAST_RECORD: Final = f"{_BARE} ORDER BY lsn DESC LIMIT 1"
 # first and last of the batch at or before an offset; whether it holds it, the caller sees.
@@ -195,6 +199,8 @@ HIGHEST_LAST: Final = "SELECT max(last) FROM records WHERE kind = ? AND first >=
 LOOKUPS: Final = {
     READ: 2,
     READ_BARE: 2,
+    SCAN: 2,
+    CHAIN_AT: 1,
     RECORD: 1,
     PUBLISH_AT: 1,
     PUBLISH_AFTER: 1,

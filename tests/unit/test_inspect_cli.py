@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hermes_inspect import cli
 
-PROMISED = ["log", "trace", "consumers", "segments", "stats", "at", "verify", "export", "sql"]
+PROMISED = ["log", "trace", "consumers", "segments", "stats", "at", "export", "sql"]
 
 
 def test_version_is_the_distributions() -> None:
