@@ -68,7 +68,8 @@ class Walked(msgspec.Struct):
     """What a walk saw, from `first_lsn` up to and including `last_lsn`.
 
     `chain` is the stored link of the last record, None when none was seen. Offsets: of the
-    first publish and after the last; `lowest`..`highest` is the hull over all records.
+    first publish and after the last; `lowest`..`highest` is the hull over all records. Where
+    there are `gaps`, records missing or unreadable, all of this speaks of what was seen only.
     """
 
     first_lsn: int
@@ -78,6 +79,7 @@ class Walked(msgspec.Struct):
     bytes: int = 0
     payloads: int = 0
     retired: int = 0
+    gaps: int = 0
     first_kind: int | None = None
     first_publish_lsn: int | None = None
     first_offset: int | None = None
@@ -100,6 +102,7 @@ class ChainWalk:
         self.seen = Walked(first_lsn, first_lsn - 1)
         self._chain = chain
         self.segment = segment
+        self._gap = False  # since the last publish: which offset is next is not known
         # The link that the row before should have had, when it had another one.
         self._instead: bytes | None = None
 
@@ -132,7 +135,7 @@ class ChainWalk:
                     highest = last
             if kind >= FIRST_RARE_KIND and kind in KEPT_KINDS:
                 seen.kept.append(Kept(lsn, kind, body))
-            if not seen.records:
+            if lsn == seen.first_lsn:
                 seen.first_kind = kind
             seen.records += 1
             seen.bytes += len(body)
@@ -153,6 +156,8 @@ class ChainWalk:
                 last_lsn,
             )
         )
+        self.seen.gaps += 1
+        self._gap = True
         self.seen.last_lsn = last_lsn
         self.seen.chain = self._chain = self._instead = None
 
@@ -160,6 +165,7 @@ class ChainWalk:
         """There are no more rows, though records up to this lsn were expected."""
         first_lsn = self.seen.last_lsn + 1
         if first_lsn <= last_lsn:
+            self.seen.gaps += 1
             self.add(self._missing(first_lsn, last_lsn))
 
     def add(self, found: Break) -> None:
@@ -191,6 +197,8 @@ class ChainWalk:
     def _jump(self, row: Row, next_lsn: int) -> None:
         lsn = row[0]
         if lsn > next_lsn:
+            self.seen.gaps += 1
+            self._gap = True
             self.add(self._missing(next_lsn, lsn - 1))
         else:
             self._add("lsn", row, "comes again", next_lsn, lsn)
@@ -250,11 +258,12 @@ class ChainWalk:
         if kind == _PUBLISHED:
             if seen.next_offset is None:
                 seen.first_publish_lsn, seen.first_offset = row[0], first
-            elif first != seen.next_offset:
+            elif first != seen.next_offset and not self._gap:
                 self._add("offsets", row, "is not the next publish", seen.next_offset, first)
             if key is None:
                 self._add("row", row, "was published without a subject")
             seen.next_offset = last + 1
+            self._gap = False
         return True
 
 

@@ -49,11 +49,11 @@ def merge(pieces: Iterable[Walked], segment: str) -> Walked:
     whole = msgspec.structs.replace(first, kept=list(first.kept), breaks=list(first.breaks))
     for piece in others:
         known = whole.next_offset is not None and piece.first_offset is not None
-        if known and piece.first_offset != whole.next_offset:
+        if known and not whole.gaps + piece.gaps and piece.first_offset != whole.next_offset:
             whole.breaks.append(_not_next(piece, whole.next_offset, segment))
         whole.last_lsn = piece.last_lsn
         whole.chain = piece.chain
-        for name in ("records", "bytes", "payloads", "retired", "more_breaks"):
+        for name in ("records", "bytes", "payloads", "retired", "gaps", "more_breaks"):
             setattr(whole, name, getattr(whole, name) + getattr(piece, name))
         if whole.first_offset is None:
             whole.first_offset, whole.first_publish_lsn = (
@@ -103,7 +103,8 @@ def judge(segments: list[SegmentSeen], store_id: str) -> Whole:
             else:
                 breaks += _joint(before, segment, start, whole)
             walked = segment.walked
-            if walked.first_offset is not None and walked.first_offset != start.before.next_offset:
+            known = walked.first_offset is not None and not walked.gaps
+            if known and walked.first_offset != start.before.next_offset:
                 breaks.append(_not_next(walked, start.before.next_offset, segment.name))
             whole.next_offset = (
                 start.before.next_offset if walked.next_offset is None else walked.next_offset
@@ -208,7 +209,7 @@ def _joint(
     if next_offset is None:
         next_offset = before.start.before.next_offset if before.start else start.before.next_offset
     chain = end.chain
-    if chain is None and not end.records and before.start is not None:
+    if chain is None and not end.gaps and before.start is not None:
         chain = before.start.before.chain
     if segment.first_lsn > end.last_lsn + 1:
         mark = Mark(end.last_lsn, next_offset, chain or b"")
@@ -217,7 +218,8 @@ def _joint(
         return
     if chain is not None:
         yield from _differs(segment.name, "chain", chain, start.before.chain)
-    yield from _differs(segment.name, "next_offset", next_offset, start.before.next_offset)
+    if not end.gaps:
+        yield from _differs(segment.name, "next_offset", next_offset, start.before.next_offset)
     seal = _first(segment, Kind.SEGMENT_SEALED)
     if seal is None:
         if segment.walked.first_kind is not None:

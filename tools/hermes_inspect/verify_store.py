@@ -114,7 +114,9 @@ def _head(folder: Path) -> tuple[HeadRead | None, list[Break]]:
     """HEAD, and what is wrong with it. Raises OSError, StoreVersionError."""
     path = folder / FILE_NAME
     again = threading.Event()
-    for turn in range(HEAD_LOOKS):
+    turn = 0
+    while True:
+        turn += 1
         try:
             head = read_head(path)
         except StoreDamagedError as error:
@@ -125,9 +127,9 @@ def _head(folder: Path) -> tuple[HeadRead | None, list[Break]]:
             problem = "HEAD is missing: how far the log was committed is unknown"
             if head is not None:
                 problem = f"HEAD: slot {head.bad_slots[0]} is damaged; the other one was used"
-        if turn < HEAD_LOOKS - 1:
-            again.wait(HEAD_AGAIN_SECS)
-    return head, [Break("head", problem)]
+        if turn == HEAD_LOOKS:
+            return head, [Break("head", problem)]
+        again.wait(HEAD_AGAIN_SECS)
 
 
 def _find(first_lsn: int, path: Path) -> Found | None:

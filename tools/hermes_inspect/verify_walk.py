@@ -93,7 +93,8 @@ def _walk(scan: SegmentScan, piece: Piece, walk: ChainWalk) -> None:
             rows = scan.rows(at, piece.last_lsn, limit_bytes=READ_BYTES)
         except StoreError as error:
             places += 1
-            found = None if places > PLACES_MAX else _next_readable(scan, at, piece.last_lsn)
+            go_on = places <= PLACES_MAX and at < piece.last_lsn
+            found = _next_readable(scan, at, piece.last_lsn) if go_on else None
             at = (piece.last_lsn if found is None else found - 1) + 1
             walk.skip(at - 1, error.message)
             continue
@@ -114,13 +115,12 @@ def _readable(scan: SegmentScan, lsn: int, last_lsn: int) -> bool:
 def _next_readable(scan: SegmentScan, bad_lsn: int, last_lsn: int) -> int | None:
     """The first lsn after a bad one from which rows can be read again, by leaps and bisection."""
     bad, step = bad_lsn, 1
-    while bad < last_lsn:
-        good = min(bad_lsn + step, last_lsn)
-        if _readable(scan, good, last_lsn):
-            break
+    good = min(bad + 1, last_lsn)
+    while not _readable(scan, good, last_lsn):
+        if good == last_lsn:
+            return None
         bad, step = good, step * 2
-    else:
-        return None
+        good = min(bad_lsn + step, last_lsn)
     while good - bad > 1:
         middle = (good + bad) // 2
         if _readable(scan, middle, last_lsn):
