@@ -37,6 +37,8 @@ from hermes.server.upkeep import Upkeep
 # Of the grace time: how much clients get to leave by themselves, and to be ended.
 _LEAVE_PART: Final = 0.5
 _END_PART: Final = 0.2
+# Sinks get so long for the last checkpoint, whatever the grace time; most need milliseconds.
+_SINKS_SECS: Final = 1.0
 # Two failures within this time are one that does not go away.
 _FAILURES_APART_NS: Final = 1_000_000_000
 
@@ -100,14 +102,17 @@ class Server:
         if self._checkpoints is not None:
             self._by_the_clock.append(asyncio.create_task(self._checkpoints.run()))
 
-    async def _close_host(self) -> None:
+    async def _close_host(self, sinks_secs: float = 0.0) -> None:
+        """Close the log. With `sinks_secs` its end is signed, and sinks get so long to take it."""
         host, self._host = self._host, None
         for task in self._by_the_clock:
             task.cancel()
         self._by_the_clock.clear()
-        await self._leave_sinks(0.0, last=False)
         if host is not None:
             await host.close()
+        checkpoints, self._checkpoints = self._checkpoints, None
+        if checkpoints is not None:
+            await checkpoints.leave(sinks_secs, last=sinks_secs > 0)
 
     # -------------------------------------------------------------- fail stop
 
@@ -165,18 +170,11 @@ class Server:
             host.streams.end(stopping_error())
             await host.streams.gone(grace_secs * _END_PART)
         last_secs = grace_secs * (1 - _LEAVE_PART - 2 * _END_PART)
-        await asyncio.gather(
-            self._endpoint.stop(last_secs), self._leave_sinks(last_secs, last=True)
-        )
-        await self._close_host()
+        await self._endpoint.stop(last_secs)
+        await self._close_host(max(last_secs, _SINKS_SECS))
         if self._failure is not None:
             self._failure.cancel()
         _log.info("stopped", reason=reason)
-
-    async def _leave_sinks(self, timeout_secs: float, *, last: bool) -> None:
-        checkpoints, self._checkpoints = self._checkpoints, None
-        if checkpoints is not None:
-            await checkpoints.leave(timeout_secs, last=last)
 
     async def _record_stop(self, host: Host, reason: str, timeout_secs: float) -> None:
         """Leases go back, ServerStopped is committed."""

@@ -77,9 +77,9 @@ class Sink:
             self._changed.notify()
 
     def join(self, timeout_secs: float) -> None:
-        """After `leave`: wait for the end, that long at most."""
+        """After `leave`: wait for the end, that long at most; 0: it ends by itself, some time."""
         self._thread.join(timeout_secs)
-        if self._thread.is_alive():
+        if timeout_secs and self._thread.is_alive():
             _log.warning("a checkpoint sink did not finish", sink=self.name)
 
     def _run(self) -> None:

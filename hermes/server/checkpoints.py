@@ -76,7 +76,10 @@ class Checkpoints:
         self._give(note)
 
     async def leave(self, timeout_secs: float, *, last: bool) -> None:
-        """End the sinks; with `last`, after what is committed by now has been signed for them."""
+        """End the sinks; with `last`, after what is committed by now was signed for them.
+
+        The log may be closed already: then that is its very end.
+        """
         mark = self._host.log.committed
         if last and mark.lsn > self._recorded_lsn:
             self._give(self._signer.sign(mark.lsn, mark.chain, self._clock.wall_ns()))

@@ -78,6 +78,7 @@ def judge_claims(
     """
     breaks: list[Break] = []
     too_old = 0
+    beyond: list[Claim] = []
     gone = [(b.lsn, b.last_lsn or b.lsn) for b in known if b.what in _GONE and b.lsn is not None]
     for claim in sorted(claims, key=lambda claim: claim.lsn):
         if claim.lsn < links.before_lsn:
@@ -88,10 +89,12 @@ def judge_claims(
             if chain != claim.chain:
                 breaks.append(contradiction(claim, chain, segment=claim.segment))
         elif claim.lsn > end_lsn:
-            breaks.append(_cut_short(claim, end_lsn))
+            beyond.append(claim)
         elif not any(first <= claim.lsn <= last for first, last in gone):
             text = f"record {claim.lsn}, which was signed ({claim.source}), is not there"
             breaks.append(Break("checkpoint", text, None, claim.lsn))
+    if beyond:  # the newest of them says it all
+        breaks.append(_cut_short(beyond[-1], end_lsn))
     return breaks, too_old
 
 

@@ -96,8 +96,9 @@ class Verdict(msgspec.Struct):
 def look(folder: Path) -> Looked:
     """What there is. Raises StoreError when it is no store, cannot be read, or is newer."""
     try:
-        listed = list_segments(folder)
+        # In this order: whatever HEAD names is in the segments that are listed after it.
         head, head_breaks = _head(folder)
+        listed = list_segments(folder)
     except OSError as error:
         raise StoreError(f"{folder} cannot be read: {error.strerror}") from error
     if not listed and not (folder / FILE_NAME).exists():
