@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import shutil
 import sys
 import tempfile
@@ -322,6 +323,27 @@ async def test_another_user_may_verify_live_and_at_rest(
         code, report = as_another_user(live.store)
         assert code == 0, report["breaks"]
         assert report["records"] > 60
+
+
+async def test_a_terminal_gets_a_bar(stopped: Path, bin_dir: Path) -> None:
+    """With rate and time left, on stderr alone; stdout stays for what was found."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        bin_dir / "hermes-inspect",
+        "verify",
+        stopped,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "100"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    out, _ = await process.communicate()
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert process.returncode == 0
+    assert out.decode().splitlines()[-1] == "sound"
+    assert "verifying" not in out.decode()
+    assert "verifying" in shown and "/s" in shown and "MB" in shown
 
 
 async def test_the_command_as_a_process(stopped: Path, bin_dir: Path) -> None:

@@ -18,11 +18,13 @@ from hermes.log.segment import file_name
 from hermes.log.v1 import log_pb2
 from hermes_inspect import verify_store as verifying
 from hermes_inspect.verify_notes import Claims, Keys
-from hermes_inspect.verify_store import Verdict, look, verify_store
+from hermes_inspect.verify_store import Verdict, check_indexes, look, verify_store
 from tests.contract.records import Outcomes, dropped, event, publish, snapshot
 from tests.support.tampering import all_rows, rewrite, segment, segments, truncate
 
 NO_KEYS = Keys((), given=False)
+
+DELIVERED_AND_ACKED = (Kind.DELIVERED, Kind.ACKED)
 
 
 def verdict_on(folder: Path, workers: int = 0) -> Verdict:
@@ -40,7 +42,7 @@ def fill(folder: Path, rounds: int = 60, *, roll_every: int = 20) -> None:
         payload = sizes.randbytes(sizes.choice((0, 40, 700, 9_000)))
         key = f"orders.{n % 7}"
         group = [publish(at, count, key, at_ns=n, payload=payload, terms=(n,))]
-        group += [event(kind, "billing", at, at + count - 1) for kind in (4, 6)]
+        group += [event(kind, "billing", at, at + count - 1) for kind in DELIVERED_AND_ACKED]
         log.append(group, log.next_lsn)
         at += count
         if n % roll_every == roll_every - 1:
@@ -65,6 +67,7 @@ def store(sound: Path, tmp_path: Path) -> Path:
 def test_a_sound_store(sound: Path) -> None:
     verdict = verdict_on(sound)
     assert verdict.sound, verdict.breaks
+    assert check_indexes(look(sound)) == []
     rows = all_rows(sound)
     assert verdict.end is not None and verdict.head is not None
     assert (verdict.end.lsn, verdict.end.chain) == (rows[-1]["lsn"], rows[-1]["chain"])
@@ -335,6 +338,28 @@ def test_a_dropped_segment_is_legal(tmp_path: Path) -> None:
     verdict = verdict_on(tmp_path / "store")
     assert verdict.sound, verdict.breaks
     assert verdict.first_lsn == 2
+
+
+def test_a_segment_that_is_dropped_meanwhile_is_left_out(store: Path) -> None:
+    looked = look(store)
+    segments(store)[0].unlink()
+    verdict = verify_store(looked, NO_KEYS, Claims(), lambda _: None)
+    assert verdict.sound, verdict.breaks
+    assert (verdict.dropped, verdict.first_lsn) == (1, 61)
+
+
+def test_an_index_that_hides_a_record(store: Path) -> None:
+    """No hash covers an index; a search by it would miss what the log holds."""
+    path = segments(store)[1]
+    with segment(path) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        sql = "SELECT sql FROM sqlite_schema WHERE name = 'by_offset'"
+        (before,) = db.execute(sql).fetchone()
+        db.execute("DROP INDEX by_offset")
+        db.execute(before.replace("first IS NOT NULL", "first > 60"))
+        db.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'by_offset'", (before,))
+    assert check_indexes(look(store.parent / "store"))[0].segment == path.name
+    assert verdict_on(store).sound
 
 
 def test_an_accepted_loss_is_legal_and_told(store: Path) -> None:

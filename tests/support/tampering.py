@@ -79,8 +79,7 @@ def rewrite(folder: Path, edit: Edit, signer: Signer | None = None) -> None:
                 if row["payload"] is not None:
                     row["payload_hash"] = hash_payload(row["payload"])
                 _mend_body(row, chain, chains, signer)
-                front = [row[name] for name in COLUMNS[:7]]
-                chain = chains[row["lsn"]] = link(chain, *front, row["payload_hash"])
+                chain = chains[row["lsn"]] = _link(chain, row)
                 db.execute(
                     "UPDATE records SET at_ns=?, first=?, last=?, body=?, payload=?,"
                     " payload_hash=?, chain=? WHERE lsn=?",
@@ -91,6 +90,12 @@ def rewrite(folder: Path, edit: Edit, signer: Signer | None = None) -> None:
                 )
                 mark = _after(row, chain, mark)
     _write_head(folder, mark)
+
+
+def _link(chain: bytes, row: dict[str, Any]) -> bytes:
+    return link(
+        chain, **{name: row[name] for name in COLUMNS[:7]}, payload_hash=row["payload_hash"]
+    )
 
 
 def _mend_body(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from hermes.checkpoint import (
@@ -11,7 +14,7 @@ from hermes.checkpoint import (
     parse_time,
     split_notes,
 )
-from hermes.signed_note import NoteError, sign
+from hermes.signed_note import NoteError, parse_key, sign
 from tests.unit.test_signed_note import KEY, SECRET
 
 STORE_ID = "5f0c3b52-9f44-4b87-8e0f-3a1c7f1a2b3c"
@@ -33,6 +36,14 @@ def test_there_and_back() -> None:
     parsed = parse_checkpoint(signed())
     assert parsed.checkpoint == CHECKPOINT
     assert parsed.signer([KEY]) == KEY
+
+
+def test_the_example_of_the_documentation(repository: Path) -> None:
+    text = (repository / "docs" / "log-format.md").read_text()
+    note, key = re.findall(r"```\n(hermes/.*?)```", text, re.DOTALL)
+    signed = parse_checkpoint(note)
+    assert signed.checkpoint == CHECKPOINT
+    assert str(signed.signer([parse_key(key)])) == key.strip()
 
 
 def test_more_extension_lines_are_ignored() -> None:

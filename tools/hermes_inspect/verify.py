@@ -22,7 +22,7 @@ from hermes.clock import SystemClock
 from hermes.errors import HermesError
 from hermes_inspect.verify_chain import Break
 from hermes_inspect.verify_notes import Claims, Keys, UsageError, claims_of, keys_of, read_notes
-from hermes_inspect.verify_store import Looked, OnBytes, Verdict, look, verify_store
+from hermes_inspect.verify_store import Looked, OnBytes, Verdict, check_indexes, look, verify_store
 
 EXIT_BROKEN: Final = 1
 EXIT_UNREADABLE: Final = 2
@@ -62,6 +62,10 @@ def verify(
             "may be repeated. Without it the store's own is used, and that is said.",
         ),
     ] = None,
+    indexes: Annotated[
+        bool,
+        typer.Option("--indexes", help="Also compare the indexes, which no hash covers. Slow."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Recompute the hash chain and check every digest, seal and checkpoint.
@@ -70,7 +74,9 @@ def verify(
     exactly), 2 when it cannot be read. A server may be running.
     """
     try:
-        code = _run(store or store_option, checkpoints, pubkey or [], as_json=as_json)
+        code = _run(
+            store or store_option, checkpoints, pubkey or [], indexes=indexes, as_json=as_json
+        )
     except HermesError as error:
         typer.echo(f"hermes-inspect verify: {error}", err=True)
         code = EXIT_UNREADABLE
@@ -79,7 +85,9 @@ def verify(
     raise typer.Exit(code)
 
 
-def _run(folder: Path, checkpoints: Path | None, pubkey: list[str], *, as_json: bool) -> int:
+def _run(
+    folder: Path, checkpoints: Path | None, pubkey: list[str], *, indexes: bool, as_json: bool
+) -> int:
     clock = SystemClock()
     started_ns = clock.monotonic_ns()
     keys = keys_of(pubkey, folder)
@@ -96,6 +104,8 @@ def _run(folder: Path, checkpoints: Path | None, pubkey: list[str], *, as_json: 
         outside = claims_of(checkpoints, notes, keys, looked.store_id)
     with _progress(looked) as on_bytes:
         verdict = verify_store(looked, keys, outside, on_bytes)
+    if indexes:
+        verdict.breaks += check_indexes(looked)
     secs = (clock.monotonic_ns() - started_ns) / NS_PER_SEC
     if as_json:
         typer.echo(json.dumps(_object(verdict, keys, secs), ensure_ascii=False))

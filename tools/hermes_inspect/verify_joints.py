@@ -89,8 +89,12 @@ def _not_next(walked: Walked, expected: int | None, segment: str) -> Break:
     )
 
 
-def judge(segments: list[SegmentSeen], store_id: str) -> Whole:
-    """Everything between the segments of a store, oldest first. There is at least one."""
+def judge(segments: list[SegmentSeen], store_id: str, *, oldest_went: bool = False) -> Whole:
+    """Everything between the segments of a store, oldest first. There is at least one.
+
+    `oldest_went`: older ones were dropped since the look at the log's end, so the record
+    that announces it may lie beyond.
+    """
     whole = Whole()
     dropped = list(_announced_drops(segments, whole))
     before: SegmentSeen | None = None
@@ -98,7 +102,9 @@ def judge(segments: list[SegmentSeen], store_id: str) -> Whole:
         start, breaks = segment.start, whole.breaks
         if start is not None:
             breaks += _meta(segment, start, store_id)
-            if before is None:
+            if before is None and oldest_went:
+                pass
+            elif before is None:
                 breaks += _oldest(segment, start, store_id, dropped, whole)
             else:
                 breaks += _joint(before, segment, start, whole)

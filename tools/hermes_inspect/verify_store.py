@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -37,6 +39,7 @@ from hermes_inspect.verify_walk import Claim, Piece, PieceWalked, walk_piece
 PIECE_BYTES: Final = 32 * 1024 * 1024
 # Below this the processes would cost more than they bring.
 ALONE_BYTES: Final = 96 * 1024 * 1024
+WORKERS_NICE: Final = 10
 # HEAD is written beside us: a slot that looks torn is looked at again.
 HEAD_LOOKS: Final = 5
 HEAD_AGAIN_SECS: Final = 0.02
@@ -229,15 +232,39 @@ def _walk_all(
     # Forked from a clean process: this one may have threads and open databases.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["hermes_inspect.verify_walk"])
-    pool = ProcessPoolExecutor(min(workers, len(pieces)), mp_context=context)
+    pool = ProcessPoolExecutor(min(workers, len(pieces)), context, _begin_worker)
     try:
         futures: dict[Future[PieceWalked], Piece] = {
             pool.submit(walk_piece, piece, keys.lines, store_id): piece for piece in pieces
         }
         for future in as_completed(futures):
             yield futures[future], future.result()
+    except BrokenProcessPool as error:
+        raise StoreError(
+            "a process that was reading ended unexpectedly", hint="is there enough memory?"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """A server beside us goes first; an interrupt is the parent's to handle."""
+    os.nice(WORKERS_NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def check_indexes(looked: Looked) -> list[Break]:
+    """Let SQLite compare each segment's indexes with its records; slow, one after another."""
+    breaks = []
+    for found in looked.segments:
+        try:
+            with SegmentScan(found.path) as scan:
+                problems = scan.check_pages()
+        except StoreError as error:
+            problems = [error.message] if found.path.exists() else []
+        name = found.path.name
+        breaks += [Break("index", f"{name}: {problem}", name) for problem in problems]
+    return breaks
 
 
 def _gather(
@@ -265,7 +292,7 @@ def _gather(
             claims += answer.claims
             checkpoints += answer.checkpoints
             newest = answer.newest or newest
-    whole = judge(seen, looked.store_id) if seen else Whole()
+    whole = judge(seen, looked.store_id, oldest_went=dropped > 0) if seen else Whole()
     end = None
     total = Walked(1, 0)
     if seen:

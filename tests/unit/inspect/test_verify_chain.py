@@ -50,7 +50,7 @@ def ten() -> list[Row]:
 
 def changed(rows: list[Row], lsn: int, **columns: Any) -> list[Row]:
     row = dict(zip(COLUMNS, rows[lsn - 1], strict=True)) | columns
-    return [*rows[: lsn - 1], tuple(row.values()), *rows[lsn:]]  # type: ignore[list-item]
+    return [*rows[: lsn - 1], tuple(row.values()), *rows[lsn:]]
 
 
 def walked(rows: list[Row], last_lsn: int | None = None) -> ChainWalk:
