@@ -106,6 +106,8 @@ STREAMS_MAX: Final = 10_000
 ANSWERS_WAITING_MAX: Final = 65_536
 # Publish results in one response frame.
 FRAME_RESULTS_MAX: Final = 8_192
+# Signed checkpoints that wait for a sink; a newer one says all that an older one says.
+CHECKPOINTS_WAITING_MAX: Final = 64
 # What a delivery adds to a batch on its way out.
 DELIVERY_OVERHEAD_BYTES: Final = 4 * KIB
 # Message ids a v1 stream remembers as sent and not settled; older ones are looked up.

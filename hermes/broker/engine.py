@@ -232,6 +232,21 @@ class Engine:
         )
         self.journal.after_commit(partial(self.core.log.drop, segment.first_lsn))
 
+    @property
+    def rolled_at_lsn(self) -> int:
+        """The lsn of the last roll's SegmentSealed; 0 before the first of this run."""
+        return self._rolled_at_lsn - 1 if self._rolled_at_lsn else 0
+
+    def record_checkpoint(self, lsn: int, chain: bytes, at_ns: int, note: str) -> int:
+        """Keep a signed checkpoint of a committed record in the log; returns its own lsn.
+
+        Raises UnavailableError.
+        """
+        now_ns = self.core.begin()
+        return self.journal.record(
+            ev.CheckpointTaken(engine_time_ns=now_ns, lsn=lsn, chain=chain, at_ns=at_ns, note=note)
+        )
+
     def hold_expiry(self, for_ns: int) -> None:
         """The process stood still: give what members sent meanwhile time to be read."""
         self.deliveries.hold_expiry(self.core.now_ns() + for_ns)

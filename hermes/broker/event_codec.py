@@ -5,7 +5,7 @@ carries the rest (proto/hermes/log/v1/log.proto). Body fields have the names of 
 event's fields, so one table says it all: per event its kind, its body message and
 which field goes into the key column. Only published batches need code of their own.
 
-Kinds that change no state (SegmentSealed, Snapshot, Checkpoint, ...) decode to None.
+Kinds that the log or the journal writes (SegmentSealed, Snapshot, ...) decode to None.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ LAYOUTS: tuple[Layout, ...] = (
     _layout(Kind.SESSION_CLOSED, ev.SessionClosed, log_pb2.SessionClosed),
     _layout(Kind.SUBSCRIPTION_OPENED, ev.SubscriptionOpened, log_pb2.SubscriptionOpened, "pattern"),
     _layout(Kind.SUBSCRIPTION_CLOSED, ev.SubscriptionClosed, log_pb2.SubscriptionClosed, "pattern"),
+    _layout(Kind.CHECKPOINT, ev.CheckpointTaken, log_pb2.Checkpoint),
     _layout(Kind.CLOCK_STEPPED, ev.ClockStepped, log_pb2.ClockStepped),
     _layout(Kind.SERVER_STARTED, ev.ServerStarted, log_pb2.ServerStarted),
     _layout(Kind.SERVER_STOPPED, ev.ServerStopped, log_pb2.ServerStopped),

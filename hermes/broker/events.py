@@ -305,6 +305,15 @@ class Lost(Event, frozen=True, kw_only=True):
     next_offset: int
 
 
+class CheckpointTaken(Event, frozen=True, kw_only=True):
+    """A committed record's link was signed; `note` is the signed text. Changes no state."""
+
+    lsn: int
+    chain: bytes
+    at_ns: int
+    note: str
+
+
 class ClockStepped(Event, frozen=True, kw_only=True):
     step_ns: int
 

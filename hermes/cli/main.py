@@ -18,6 +18,7 @@ from hermes.cli.running import EXIT_USAGE, run_app
 class Commands(Lazy):
     modules = {  # noqa: RUF012 - a ClassVar in the base
         "serve": ("hermes.cli.serve", "Run the broker."),
+        "key": ("hermes.cli.key", "Show the public key that signs the store's checkpoints."),
         "pub": ("hermes.cli.pub", "Publish one message, or one per line of stdin."),
         "sub": ("hermes.cli.sub", "Show what is published from now on."),
         "read": ("hermes.cli.read", "Show what was published, without a consumer."),

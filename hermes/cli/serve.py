@@ -105,6 +105,10 @@ def _metavar(field: str) -> str:
     special = {
         "listen_addr": "HOST:PORT",
         "store_path": "PATH",
+        "checkpoint_key": "PATH",
+        "checkpoint_file": "PATH",
+        "checkpoint_command": "COMMAND",
+        "checkpoint_url": "URL",
         "log_format": "NAME",
         "log_level": "NAME",
     }

@@ -23,6 +23,7 @@ from hermes.errors import LogClosedError
 from hermes.log.bodies import dropped_range
 from hermes.log.connections import Connections
 from hermes.log.database import explain
+from hermes.log.facts import Mark
 from hermes.log.housekeeper import Housekeeper
 from hermes.log.line import Filters
 from hermes.log.opening import Opened, OpenReport, open_store
@@ -140,6 +141,10 @@ class SqliteLog:
     @property
     def next_offset(self) -> int:
         return self._next_offset
+
+    @property
+    def committed(self) -> Mark:
+        return self._writer.committed
 
     @property
     def oldest_offset(self) -> int:

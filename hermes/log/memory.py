@@ -90,6 +90,10 @@ class MemoryLog:
         return self._next_offset
 
     @property
+    def committed(self) -> Mark:
+        return self._segments[-1].end
+
+    @property
     def oldest_offset(self) -> int:
         for segment in self._segments:
             if segment.publishes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hermes.errors import LogClosedError
+from hermes.log.chain import genesis
+from hermes.log.facts import Mark
 from hermes.log.memory_reader import MemoryReader
 from hermes.log.port import Committed, Listener, LogReader, SegmentInfo
 from hermes.log.record import Record, admit
@@ -34,6 +36,10 @@ class NullLog:
     @property
     def next_offset(self) -> int:
         return self._next_offset
+
+    @property
+    def committed(self) -> Mark:
+        return Mark(0, 0, genesis(self.store_id))
 
     @property
     def oldest_offset(self) -> int:

@@ -21,6 +21,7 @@ from typing import Protocol
 
 import msgspec
 
+from hermes.log.facts import Mark
 from hermes.log.record import Record, StoredRecord
 
 KeyFilter = Callable[[str], bool]
@@ -148,6 +149,16 @@ class Log(Protocol):
     @property
     def next_offset(self) -> int:
         """The offset after the last PUBLISHED record appended."""
+        ...
+
+    @property
+    def committed(self) -> Mark:
+        """The last committed record: its lsn, the offset after it, its link in the chain.
+
+        At least as far as every outcome told; what it names is durable. Before the first
+        record, and in a log that keeps nothing: lsn 0 and the genesis of its store.
+        May be read from any thread; goes on being answered after the log has failed.
+        """
         ...
 
     @property

@@ -142,9 +142,13 @@ _ROW = (
 )
 _FULL = _ROW.format(payload="substr(payload, 17)")
 _BARE = _ROW.format(payload="NULL")
+_AS_STORED = _ROW.format(payload="payload")
 
 READ: Final = f"{_FULL} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 READ_BARE: Final = f"{_BARE} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
+# For verification: the payload with its salt, which is what its hash is over.
+SCAN: Final = f"{_AS_STORED} WHERE lsn >= ? AND lsn <= ? ORDER BY lsn"
+CHAIN_AT: Final = "SELECT chain FROM records WHERE lsn = ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
 RECORD_BARE: Final = f"{_BARE} WHERE lsn = ?"
 TIME_FROM: Final = "SELECT lsn, at_ns FROM records WHERE lsn >= ? ORDER BY lsn LIMIT 1"
@@ -270,6 +274,8 @@ SPAN_OF_OFFSETS: Final = """SELECT lsn, key, first, last FROM records
 LOOKUPS: Final = {
     READ: 2,
     READ_BARE: 2,
+    SCAN: 2,
+    CHAIN_AT: 1,
     RECORD: 1,
     RECORD_BARE: 1,
     TIME_FROM: 1,

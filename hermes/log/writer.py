@@ -75,6 +75,8 @@ class Writer:
         self._folder = folder
         self._store_id = store_id
         self.active = active
+        # What HEAD names. Replaced as a whole, so that any thread may read it.
+        self.committed = active.end
         self._head = head
         self._catalog = catalog
         self._space = space
@@ -221,6 +223,7 @@ class Writer:
     def _tell(self, item: Group | Roll) -> None:
         end = self.active.end
         self._head.write(end)
+        self.committed = end
         self._bytes_out += _size_bytes(item)
         self._listener(Committed(end.lsn, self.active.content_bytes, self.queued_bytes))
 

@@ -25,6 +25,7 @@ from hermes.clock import Clock, SystemClock
 from hermes.errors import HermesError, StoreError
 from hermes.server.admin_service import AdminService
 from hermes.server.broker_service import broker_handlers
+from hermes.server.checkpoints import Checkpoints, open_checkpoints
 from hermes.server.config import ServerConfig
 from hermes.server.endpoint import Endpoint
 from hermes.server.host import Host, reopening_error
@@ -36,6 +37,8 @@ from hermes.server.upkeep import Upkeep
 # Of the grace time: how much clients get to leave by themselves, and to be ended.
 _LEAVE_PART: Final = 0.5
 _END_PART: Final = 0.2
+# Sinks get so long for the last checkpoint, whatever the grace time; most need milliseconds.
+_SINKS_SECS: Final = 1.0
 # Two failures within this time are one that does not go away.
 _FAILURES_APART_NS: Final = 1_000_000_000
 
@@ -50,7 +53,8 @@ class Server:
         self._config = config
         self._clock = clock or SystemClock()
         self._host: Host | None = None
-        self._upkeep: asyncio.Task[None] | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._by_the_clock: list[asyncio.Task[None]] = []
         self._stopping = False
         self._watcher: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] | None = None
@@ -88,15 +92,27 @@ class Server:
     async def _open(self) -> None:
         host = await open_host(self._config, self._clock)
         self._host = host
-        self._upkeep = asyncio.create_task(Upkeep(host, self._config, self._clock).run())
+        try:
+            self._checkpoints = await open_checkpoints(host, self._config, self._clock)
+        except BaseException:
+            await self._close_host()
+            raise
+        upkeep = Upkeep(host, self._config, self._clock)
+        self._by_the_clock.append(asyncio.create_task(upkeep.run()))
+        if self._checkpoints is not None:
+            self._by_the_clock.append(asyncio.create_task(self._checkpoints.run()))
 
-    async def _close_host(self) -> None:
+    async def _close_host(self, sinks_secs: float = 0.0) -> None:
+        """Close the log. With `sinks_secs` its end is signed, and sinks get so long to take it."""
         host, self._host = self._host, None
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            self._upkeep = None
+        for task in self._by_the_clock:
+            task.cancel()
+        self._by_the_clock.clear()
         if host is not None:
             await host.close()
+        checkpoints, self._checkpoints = self._checkpoints, None
+        if checkpoints is not None:
+            await checkpoints.leave(sinks_secs, last=sinks_secs > 0)
 
     # -------------------------------------------------------------- fail stop
 
@@ -153,8 +169,9 @@ class Server:
             await self._record_stop(host, reason, grace_secs * _END_PART)
             host.streams.end(stopping_error())
             await host.streams.gone(grace_secs * _END_PART)
-        await self._endpoint.stop(grace_secs * (1 - _LEAVE_PART - 2 * _END_PART))
-        await self._close_host()
+        last_secs = grace_secs * (1 - _LEAVE_PART - 2 * _END_PART)
+        await self._endpoint.stop(last_secs)
+        await self._close_host(max(last_secs, _SINKS_SECS))
         if self._failure is not None:
             self._failure.cancel()
         _log.info("stopped", reason=reason)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from hermes import limits
 from hermes.errors import ConfigError
+from hermes.server.config_checks import address_problem, command_problem, url_problem
 
 _PREFIX: Final = "HERMES_"
 # Read by the client and the command line, not by a server.
@@ -167,6 +167,41 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         int, _count("HERMES_SNAPSHOT_INTERVAL", "Records between snapshots.", low=100)
     ] = 50_000
 
+    checkpoint_interval_secs: Annotated[
+        float,
+        _seconds(
+            "HERMES_CHECKPOINT_INTERVAL", "Time between signed checkpoints with news; 0: none.", 0
+        ),
+    ] = 60
+    checkpoint_key: Annotated[
+        Path | None,
+        _meta(
+            "HERMES_CHECKPOINT_KEY",
+            "a file, or none",
+            "Ed25519 key (PEM) that signs them; none: one in the store.",
+        ),
+    ] = None
+    checkpoint_file: Annotated[
+        Path | None,
+        _meta("HERMES_CHECKPOINT_FILE", "a file, or none", "File they are appended to."),
+    ] = None
+    checkpoint_command: Annotated[
+        str | None,
+        _meta(
+            "HERMES_CHECKPOINT_COMMAND",
+            "a program and its arguments, or none",
+            "Program that gets each on its standard input.",
+        ),
+    ] = None
+    checkpoint_url: Annotated[
+        str | None,
+        _meta(
+            "HERMES_CHECKPOINT_URL",
+            "an http or https URL, or none",
+            "Where each is sent by HTTP POST.",
+        ),
+    ] = None
+
     shutdown_grace_secs: Annotated[
         float, _seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
     ] = 10
@@ -179,9 +214,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = "info"
 
     def __post_init__(self) -> None:
-        store_path: object = self.store_path
-        if isinstance(store_path, str):  # kind to callers without a type checker
-            msgspec.structs.force_setattr(self, "store_path", Path(store_path))
+        for field in ("store_path", "checkpoint_key", "checkpoint_file"):
+            path: object = getattr(self, field)
+            if isinstance(path, str):  # kind to callers without a type checker
+                msgspec.structs.force_setattr(self, field, Path(path))
         problems = {}
         for setting in SETTINGS:
             value = getattr(self, setting.field)
@@ -189,25 +225,18 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 msgspec.convert(value, setting.annotation)
             except msgspec.ValidationError:
                 problems[setting.field] = setting.problem(value)
-        if "listen_addr" not in problems and (problem := self._address_problem()):
-            problems["listen_addr"] = problem
+        beyond_types = {
+            "listen_addr": address_problem(self.listen_addr, insecure=self.insecure),
+            "checkpoint_command": command_problem(self.checkpoint_command),
+            "checkpoint_url": url_problem(self.checkpoint_url),
+        }
+        for field, problem in beyond_types.items():
+            if problem and field not in problems:
+                problems[field] = problem
         if problems:
             raise _config_error(
                 [f"{field} {problem}" for field, problem in problems.items()], problems
             )
-
-    def _address_problem(self) -> str:
-        try:
-            host, _ = split_address(self.listen_addr)
-        except ValueError as error:
-            return f"is {self.listen_addr!r}: {error}"
-        if self.insecure or is_loopback(host):
-            return ""
-        return (
-            f"is {self.listen_addr!r}: whoever reaches it could read and write everything, as "
-            "there is no authentication yet; expected a loopback address, or --insecure "
-            "(HERMES_INSECURE=1)"
-        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> ServerConfig:
@@ -346,27 +375,6 @@ SETTINGS: Final = _settings()
 def _config_error(lines: list[str], problems: dict[str, str]) -> ConfigError:
     """One error for all of them; `problems` is field -> what is wrong."""
     return ConfigError("; ".join(lines), problems=problems, lines=lines)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host (without brackets) and port. Raises ValueError that says what was expected."""
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    ascii_digits = port.isascii() and port.isdigit()
-    bare_v6 = ":" in host and not address.startswith("[")
-    if not colon or not host or bare_v6 or not ascii_digits or int(port) > 65_535:
-        raise ValueError("expected HOST:PORT such as 127.0.0.1:4222 or [::1]:4222")
-    return host, int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the host."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def unknown_variables(environ: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -20,7 +20,8 @@ from grpc_reflection.v1alpha import reflection
 
 from hermes import limits, rpc
 from hermes.errors import HermesError, InvalidArgumentError
-from hermes.server.config import ServerConfig, split_address
+from hermes.server.config import ServerConfig
+from hermes.server.config_checks import split_address
 from hermes.server.status import abort, internal_error
 
 Context = grpc.aio.ServicerContext[Any, Any]

@@ -11,16 +11,18 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from hermes import limits
 from hermes.broker.retention import Action, plan_gc
 from hermes.broker.subject import matcher
 from hermes.clock import Clock
 from hermes.log.port import LogReader, SegmentInfo
+from hermes.log.record import Kind
 from hermes.server.config import NS_PER_SEC, ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
 
 TICK_SECS: Final = 1.0
-# SegmentSealed and Snapshot begin every segment; one that holds no more is not rolled.
+# SegmentSealed and Snapshot begin every segment but the first.
 _RECORDS_OF_A_NEW_SEGMENT: Final = 2
 
 _log = get_logger("hermes.server")
@@ -75,11 +77,22 @@ class Upkeep:
         active = (await self._segments())[-1]
         age_ns = self._clock.wall_ns() - active.first_at_ns
         if (
-            active.records > _RECORDS_OF_A_NEW_SEGMENT
-            and age_ns > self._config.segment_age_secs * NS_PER_SEC
+            age_ns > self._config.segment_age_secs * NS_PER_SEC
+            and await self._holds_news(active)
             and not self._host.failed.done()
         ):
             self._host.roll()
+
+    async def _holds_news(self, segment: SegmentInfo) -> bool:
+        """Whether there is more in it than what every roll brings: one checkpoint at most."""
+        from_lsn = segment.first_lsn
+        if from_lsn > 1:
+            from_lsn += _RECORDS_OF_A_NEW_SEGMENT
+        size = limits.TRANSACTION_BYTES_MAX
+        records = await self._host.read(
+            lambda reader: reader.read(from_lsn, limit=2, limit_bytes=size, payloads=False)
+        )
+        return any(record.kind != Kind.CHECKPOINT for record in records)
 
     async def _drop_what_may_go(self) -> None:
         if self._config.audit_retention_secs is None:

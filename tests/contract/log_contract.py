@@ -11,6 +11,7 @@ import pytest
 from hermes import limits
 from hermes.errors import LogClosedError
 from hermes.log.chain import genesis, link
+from hermes.log.facts import Mark
 from hermes.log.record import Kind, Record
 from hermes.log.v1 import log_pb2
 from tests.contract.lookup_contract import LookupContract
@@ -50,6 +51,22 @@ class LogContract(LookupContract):
         told = [outcome.last_lsn for outcome in store.outcomes.all]  # type: ignore[union-attr]
         assert told == sorted(set(told))
         assert log.queued_bytes == 0
+
+    def test_the_committed_mark_names_the_last_record(self, store: Store) -> None:
+        log = store.open()
+        assert log.committed == Mark(0, 0, genesis(log.store_id))
+        put(store, log, publish(0, 3), event(Kind.DELIVERED, "c", 0, 2))
+        (last,) = log.reader().read(2, limit=9, limit_bytes=BIG)
+        assert log.committed == Mark(2, 3, last.chain)
+        roll(store, log)
+        (snap,) = log.reader().read(4, limit=9, limit_bytes=BIG)
+        assert log.committed == Mark(4, 3, snap.chain)
+        log.append([publish(3)], 5)
+        log.close()
+        assert (log.committed.lsn, log.committed.next_offset) == (5, 4), "close commits"
+        before = log.committed
+        log = store.open()
+        assert log.committed == before
 
     def test_records_come_back_as_they_were(self, store: Store) -> None:
         log = store.open()

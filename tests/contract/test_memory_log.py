@@ -52,8 +52,10 @@ def test_commits_wait_until_released(held: MemoryLog, outcomes: Outcomes) -> Non
     assert (held.pending, held.next_lsn, held.next_offset) == (3, 5, 4)
     assert held.reader().read(1, limit=9, limit_bytes=BIG) == []
     assert outcomes.all == []
+    assert held.committed.lsn == 0
     assert held.commit() == 1
     assert outcomes.committed_lsn == 2
+    assert (held.committed.lsn, held.committed.next_offset) == (2, 2)
     assert held.commit_all() == 2
     assert outcomes.committed_lsn == 4
     assert len(outcomes.all) == 2

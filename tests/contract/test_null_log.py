@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from hermes.errors import LogClosedError
+from hermes.log.chain import genesis
+from hermes.log.facts import Mark
 from hermes.log.null import NullLog
 from tests.contract.records import BIG, Outcomes, publish, snapshot
 
@@ -33,6 +35,7 @@ def test_it_numbers_and_answers_at_once(log: NullLog, outcomes: Outcomes) -> Non
 def test_it_keeps_nothing(log: NullLog) -> None:
     log.append([publish(0, 3)], 1)
     assert log.segments() == []
+    assert log.committed == Mark(0, 0, genesis(""))
     reader = log.reader()
     assert reader.read(1, limit=9, limit_bytes=BIG) == []
     assert reader.publishes(0, limit=9, limit_bytes=BIG) == ([], 0)

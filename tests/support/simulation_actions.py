@@ -203,6 +203,14 @@ class Actions:
         self.epoch.engine.turn()
         self.epoch.engine.roll()
 
+    def checkpoint(self) -> None:
+        """Sign what is durable: the record changes no state but the engine's time."""
+        epoch = self.epoch
+        mark = epoch.log.committed
+        require(mark.lsn == epoch.log.durable_lsn, "the mark is not what is durable", mark.lsn)
+        at_ns = self.world.clock.wall_ns()
+        epoch.engine.record_checkpoint(mark.lsn, mark.chain, at_ns, "signed")
+
     def collect_garbage(self) -> None:
         """What the loop does: count what consumers have still to read, plan, drop."""
         epoch = self.epoch

@@ -40,6 +40,7 @@ WEIGHTS = {
     "wall_jumps": 0.4,
     "tick": 1,
     "roll": 0.3,
+    "checkpoint": 0.5,
     "collect_garbage": 3,
     "crash": 0.2,
     "fail": 0.2,

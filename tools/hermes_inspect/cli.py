@@ -37,11 +37,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "segments": ("hermes_inspect.segments", "Show the segments and what pins them."),
     "stats": ("hermes_inspect.stats", "Count messages and bytes, measure latencies."),
     "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
+    "verify": ("hermes_inspect.verify", "Recompute the hash chain and check every digest."),
 }
 
 # Moves up when it is built.
 PROMISED = {
-    "verify": "Recompute the hash chain and check every digest.",
     "export": "Write records to Parquet or JSON lines.",
     "sql": "Query the store with SQL.",
 }

@@ -10,10 +10,9 @@ from hermes.errors import ConfigError
 from hermes.server.config import (
     SETTINGS,
     ServerConfig,
-    is_loopback,
-    split_address,
     unknown_variables,
 )
+from hermes.server.config_checks import is_loopback, split_address
 
 
 def test_defaults_and_their_variables() -> None:
@@ -40,6 +39,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "listen_addr": "[::1]:0",
         "insecure": "yes",
         "store_path": "/srv/hermes",
+        "checkpoint_url": "https://audit.example/checkpoints",
         "log_format": "JSON",
         "log_level": "debug",
     }
@@ -142,3 +142,37 @@ def test_the_digest_tells_settings_apart_and_only_those() -> None:
     assert ServerConfig.from_env({"HERMES_ACK_TIMEOUT": "30"}).digest() == digest
     for other in (ServerConfig(gc_interval_secs=61), ServerConfig(store_path=Path("x"))):
         assert other.digest() != digest
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("checkpoint_command", "sh -c 'x", "No closing quotation"),
+        ("checkpoint_command", "  ", "a program and its arguments"),
+        ("checkpoint_url", "ftp://host/x", "not an http or https URL"),
+        ("checkpoint_url", "https:///x", "not an http or https URL"),
+        ("checkpoint_url", "https://host:99999/x", "not an http or https URL"),
+        ("checkpoint_interval_secs", -1.0, "seconds, from 0"),
+    ],
+)
+def test_bad_settings_of_checkpoints(field: str, value: object, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        ServerConfig(**{field: value})  # type: ignore[arg-type]
+    assert "host/x" not in str(caught.value), "a URL may hold a secret"
+
+
+def test_settings_of_checkpoints() -> None:
+    config = ServerConfig.from_env(
+        {
+            "HERMES_CHECKPOINT_INTERVAL": "0",
+            "HERMES_CHECKPOINT_KEY": "/run/secrets/key",
+            "HERMES_CHECKPOINT_FILE": "/mnt/audit/notes",
+            "HERMES_CHECKPOINT_COMMAND": "logger -t hermes",
+            "HERMES_CHECKPOINT_URL": "none",
+        }
+    )
+    assert config.checkpoint_interval_secs == 0
+    assert config.checkpoint_key == Path("/run/secrets/key")
+    assert config.checkpoint_file == Path("/mnt/audit/notes")
+    assert config.checkpoint_command == "logger -t hermes"
+    assert config.checkpoint_url is None

@@ -1,0 +1,114 @@
+"""One segment file as it lies there, to be verified: rows with their salts, nothing judged.
+
+For tools, beside a live server or at rest; changes nothing. Every call is a transaction of
+its own that ends with it, so a server's checkpoints and rolls never wait for long, and
+nothing is kept open between two segments.
+
+Damage is raised as StoreDamagedError by the call that meets it, and the object stays usable:
+whoever scans may go on behind the damaged place. What rows mean is the caller's business.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import apsw
+
+from hermes.errors import StoreDamagedError
+from hermes.log import schema
+from hermes.log.database import connect_to_read, explain, reading
+from hermes.log.facts import SegmentStart
+from hermes.log.segment import read_start
+
+# The columns of `schema.SCAN`: as a StoredRecord, but for the salt in front of the payload.
+StoredRow = tuple[
+    int, int, int, str | None, int | None, int | None, bytes, bytes | None, bytes | None, bytes
+]
+
+# Problems that SQLite's own check lists at most.
+_PROBLEMS_MAX = 20
+
+
+class SegmentScan:
+    """A segment file, opened to be read from end to end. One thread at a time."""
+
+    def __init__(self, path: Path, *, vfs: str = "") -> None:
+        """Raises StoreError: it cannot be opened, or (StoreDamagedError) is no segment."""
+        self._path = path
+        try:
+            self._db = connect_to_read(path, vfs=vfs)
+        except apsw.Error as error:
+            raise explain(error, path.name) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._db.close()
+
+    def start(self) -> SegmentStart:
+        """What its meta table says. Raises StoreVersionError, StoreDamagedError."""
+        try:
+            with reading(self._db) as db:
+                return read_start(db, self._path.name)
+        except (apsw.Error, UnicodeDecodeError, TypeError, ValueError) as error:
+            raise self._damage(error) from error
+
+    def last_lsn(self) -> int | None:
+        """The lsn of its last record; None when it has none. Raises StoreDamagedError."""
+        try:
+            with reading(self._db) as db:
+                row = db.execute("SELECT max(lsn) FROM records").fetchone()
+        except apsw.Error as error:
+            raise self._damage(error) from error
+        return None if row is None else row[0]
+
+    def chain_at(self, lsn: int) -> bytes | None:
+        """The stored link of a record; None if it is not held. Raises StoreDamagedError."""
+        try:
+            with reading(self._db) as db:
+                row = db.execute(schema.CHAIN_AT, (lsn,)).fetchone()
+        except apsw.Error as error:
+            raise self._damage(error) from error
+        return None if row is None else row[0]
+
+    def rows(self, first_lsn: int, last_lsn: int, *, limit_bytes: int) -> list[StoredRow]:
+        """Rows of an inclusive range of lsns in order, until they exceed a size; empty: none left.
+
+        A row that cannot be read ends the answer before it; asked for as the first one it
+        raises StoreDamagedError.
+        """
+        found: list[StoredRow] = []
+        size_bytes = 0
+        try:
+            with reading(self._db) as db:
+                for row in db.execute(schema.SCAN, (first_lsn, last_lsn)):
+                    found.append(row)
+                    size_bytes += len(row[6]) + len(row[7] or b"") + 200
+                    if size_bytes >= limit_bytes:
+                        break
+        except (apsw.Error, UnicodeDecodeError, TypeError) as error:
+            if not found:
+                raise self._damage(error) from error
+        return found
+
+    def check_pages(self) -> list[str]:
+        """What SQLite finds wrong with pages and indexes; reads the whole file, slowly."""
+        try:
+            with reading(self._db) as db:
+                rows = db.execute(f"PRAGMA integrity_check({_PROBLEMS_MAX})").fetchall()
+        except apsw.Error as error:
+            return [str(error)]
+        return [str(row[0]) for row in rows if row[0] != "ok"]
+
+    def _damage(self, error: Exception) -> Exception:
+        if isinstance(error, apsw.Error):
+            return explain(error, self._path.name)
+        return StoreDamagedError(f"{self._path.name}: {error}", hint="restore it from a backup")
