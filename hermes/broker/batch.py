@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import msgspec
 
 from hermes import limits
+from hermes.batch_of_one import HEAD_OF_ONE, only_payload_bytes
 from hermes.broker.ranges import Range
 from hermes.broker.v1 import broker_pb2
 from hermes.errors import InvalidArgumentError, LimitExceededError
@@ -89,10 +90,6 @@ class MessageView(msgspec.Struct, frozen=True, gc=False):
     timestamp_ns: int
 
 
-# A BatchHead of one message without id, key or timestamp: by far the most common one.
-HEAD_OF_ONE = broker_pb2.BatchHead(count=1).SerializeToString()
-
-
 def check_batch(subject: str, head: bytes, content: bytes, message_bytes_max: int) -> IncomingBatch:
     """Parse and check what a publisher sent.
 
@@ -139,27 +136,6 @@ def check_batch(subject: str, head: bytes, content: bytes, message_bytes_max: in
     if len(content) > message_bytes_max:
         check_message_bytes(max(sizes), message_bytes_max)
     return IncomingBatch(subject, head, content, count, sizes, ids)
-
-
-_PAYLOAD_TAG = 0x0A  # BatchContent.payloads, field 1, length-delimited
-
-
-def only_payload_bytes(content: bytes) -> int:
-    """The payload's length, if BatchContent is one payload below 16 KiB and nothing else.
-
-    -1 if it is something else, or must be parsed to be known: this is the short way for
-    a batch of one, where parsing would cost more than all other checks.
-    """
-    size = len(content)
-    if size < 2 or content[0] != _PAYLOAD_TAG:
-        return -1
-    low = content[1]
-    if low < 0x80:  # a varint of one byte
-        return low if low == size - 2 else -1
-    if size < 3 or not 0 < content[2] < 0x80:
-        return -1
-    payload_bytes = low & 0x7F | content[2] << 7
-    return payload_bytes if payload_bytes == size - 3 else -1
 
 
 def check_message_bytes(payload_bytes: int, message_bytes_max: int) -> None:

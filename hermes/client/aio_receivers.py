@@ -111,6 +111,9 @@ class AsyncConsumer(AsyncMessages[EventT]):
         self, leased: Leased, indexes: range | list[int], terms: Terms, wait: bool
     ) -> Settled:
         self._guard.check()
+        if not wait and threading.get_ident() == self._thread:
+            self._core.settle_all(leased, indexes, terms)
+            return SENT
         return self._settle(partial(self._core.settle_all, leased, indexes, terms), wait)
 
     def _settle(self, verdict: Verdict, wait: bool) -> Settled:

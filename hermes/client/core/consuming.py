@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.deliveries import HEAD_OF_ONE, selected_indexes
 from hermes.client.core.inbox import Inbox
 from hermes.client.core.leases import LOST, SETTLED, Leased, LeaseTable
 from hermes.client.core.settlements import (
@@ -130,10 +129,8 @@ class ConsumeCore:
             self._check_usable()
         offset = leased.first_offset + index
         if terms is ACK and waiter is None:
-            if leased.states[index] != SETTLED:
-                self._leases.close(leased, index, SETTLED)
-                if self._settlements.add_ack(offset):
-                    self.wake()
+            if self._leases.settle(leased, index) and self._settlements.add_ack(offset):
+                self.wake()
             return
         if terms.verdict == pb.VERDICT_EXTEND:
             if leased.states[index] == SETTLED:
@@ -160,6 +157,9 @@ class ConsumeCore:
         but for an ack. `waiter` gets StaleError too if one of them does not count.
         Raises as `settle` does.
         """
+        if len(indexes) == 1 and terms is ACK and waiter is None:
+            self.settle(leased, indexes[0], terms)
+            return
         self._check_usable()
         states, first = leased.states, leased.first_offset
         if not isinstance(indexes, range) or states.find(SETTLED, indexes.start, indexes.stop) >= 0:
@@ -309,10 +309,8 @@ class ConsumeCore:
         self.wake()
 
     def _on_delivery(self, delivery: pb.Delivery, now_ns: int) -> None:
-        head = delivery.batch.head
-        count = 1 if head == HEAD_OF_ONE else pb.BatchHead.FromString(head).count
-        indexes = selected_indexes(count, list(delivery.selection))
-        self.inbox.put(self._leases.add(delivery, indexes, now_ns), indexes)
+        leased = self._leases.add(delivery, now_ns)
+        self.inbox.put(leased, leased.indexes)
 
     def _on_stale(self, stale: pb.Stale) -> None:
         self._settlements.on_stale(stale)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hermes.batch_of_one import HEAD_OF_ONE, only_payload
 from hermes.broker.v1 import broker_pb2 as pb
-
-# A BatchHead of one message without id, key or timestamp: by far the most common one.
-HEAD_OF_ONE = pb.BatchHead(count=1).SerializeToString()
 
 
 class Delivered:
@@ -20,40 +18,50 @@ class Delivered:
     settle. `published_at_ns` is Unix time.
     """
 
-    __slots__ = ("_batch", "_content", "_head", "attempt", "base_offset", "published_at_ns")
+    __slots__ = (
+        "_content",
+        "_content_bytes",
+        "_head",
+        "_head_bytes",
+        "_payloads",
+        "attempt",
+        "base_offset",
+        "published_at_ns",
+        "size_bytes",
+        "subject",
+    )
 
     def __init__(
         self, batch: pb.Batch, base_offset: int | None, attempt: int, published_at_ns: int
     ) -> None:
-        self._batch = batch
+        self.subject = batch.subject
+        # Bytes, not the message they came in: that would keep its whole frame.
+        self._head_bytes = head = batch.head
+        self._content_bytes = content = batch.content
+        self.size_bytes = len(head) + len(content)
         self.base_offset = base_offset
         self.attempt = attempt
         self.published_at_ns = published_at_ns
         self._head: pb.BatchHead | None = None
         self._content: pb.BatchContent | None = None
-
-    @property
-    def subject(self) -> str:
-        return self._batch.subject
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self._batch.content) + len(self._batch.head)
+        self._payloads: list[bytes] | None = None
 
     @property
     def count(self) -> int:
         """Messages in the batch."""
-        return 1 if self._batch.head == HEAD_OF_ONE else self._decode_head().count
+        return 1 if self._head_bytes == HEAD_OF_ONE else self._decode_head().count
 
     def payload(self, index: int) -> bytes:
-        content = self._content
-        if content is None:
-            content = self._decode_content()
-        return content.payloads[index]
+        payloads = self._payloads
+        if payloads is None:
+            payloads = self._decode_payloads()
+        return payloads[index]
 
     def payloads(self, indexes: range | list[int]) -> list[bytes]:
-        """Those at `indexes`, decoded in one step."""
-        payloads = self._decode_content().payloads
+        """A list of those at `indexes`, decoded in one step."""
+        payloads = self._payloads
+        if payloads is None:
+            payloads = self._decode_payloads()
         if isinstance(indexes, range):
             whole = len(indexes) == len(payloads)
             return list(payloads) if whole else payloads[indexes.start : indexes.stop]
@@ -65,18 +73,31 @@ class Delivered:
         return dict(columns[index].entries) if columns else {}
 
     def message_id(self, index: int) -> str | None:
+        if self._head_bytes == HEAD_OF_ONE:
+            return None
         ids = self._decode_head().ids
         return (ids[index] or None) if ids else None
 
     def _decode_head(self) -> pb.BatchHead:
         if self._head is None:
-            self._head = pb.BatchHead.FromString(self._batch.head)
+            self._head = pb.BatchHead.FromString(self._head_bytes)
         return self._head
 
     def _decode_content(self) -> pb.BatchContent:
         if self._content is None:
-            self._content = pb.BatchContent.FromString(self._batch.content)
+            self._content = pb.BatchContent.FromString(self._content_bytes)
         return self._content
+
+    def _decode_payloads(self) -> list[bytes]:
+        only = only_payload(self._content_bytes)
+        if only is not None:
+            self._payloads = payloads = [only]
+        else:
+            content = pb.BatchContent.FromString(self._content_bytes)
+            self._payloads = payloads = list(content.payloads)
+            if content.headers:
+                self._content = content
+        return payloads
 
 
 def selected_indexes(count: int, selection: list[int]) -> range | list[int]:

@@ -16,35 +16,38 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.deliveries import Delivered
+from hermes.client.core.deliveries import Delivered, selected_indexes
 
 OPEN, SETTLED, LOST = 0, 1, 2
 
 
 class Leased(Delivered):
-    """One delivery, leased to this member; `states` has OPEN, SETTLED or LOST per index."""
+    """One delivery, leased to this member; `states` has OPEN, SETTLED or LOST per index.
+
+    `indexes` are those of the batch's messages that are meant.
+    """
 
     __slots__ = (
         "born_ns",
         "due_ns",
         "extended_ns",
         "first_offset",
+        "indexes",
         "running_out",
         "serial",
         "states",
         "unsettled",
     )
 
-    def __init__(
-        self, delivery: pb.Delivery, indexes: range | list[int], serial: int, now_ns: int
-    ) -> None:
-        super().__init__(
-            delivery.batch, delivery.base_offset, delivery.attempt, delivery.published_at_ns
-        )
-        self.first_offset = delivery.base_offset
+    def __init__(self, delivery: pb.Delivery, serial: int, now_ns: int) -> None:
+        first_offset = delivery.base_offset
+        super().__init__(delivery.batch, first_offset, delivery.attempt, delivery.published_at_ns)
+        self.first_offset = first_offset
         self.serial = serial
+        selection = delivery.selection
+        self.indexes = indexes = selected_indexes(self.count, list(selection) if selection else [])
         self.unsettled = len(indexes)
-        if isinstance(indexes, range) and indexes.start == 0:
+        if isinstance(indexes, range) and not indexes.start:
             self.states = bytearray(len(indexes))
         else:
             self.states = bytearray((SETTLED,)) * (indexes[-1] + 1)
@@ -73,8 +76,8 @@ class LeaseTable:
         """As the broker told it when the stream was opened."""
         self._ack_timeout_ns = ack_timeout_ns
 
-    def add(self, delivery: pb.Delivery, indexes: range | list[int], now_ns: int) -> Leased:
-        leased = Leased(delivery, indexes, self._next_serial, now_ns)
+    def add(self, delivery: pb.Delivery, now_ns: int) -> Leased:
+        leased = Leased(delivery, self._next_serial, now_ns)
         leased.due_ns = now_ns + self._ack_timeout_ns // 3
         self._next_serial += 1
         self._leases[leased.serial] = leased
@@ -92,6 +95,21 @@ class LeaseTable:
             if not leased.unsettled:
                 del table[leased.serial]
         return was_open
+
+    def settle(self, leased: Leased, index: int) -> bool:
+        """Mark a message SETTLED in few steps; False when it was already."""
+        states = leased.states
+        state = states[index]
+        if state == SETTLED:
+            return False
+        states[index] = SETTLED
+        if state == OPEN:  # so it is in a table
+            self.unsettled -= 1
+            leased.unsettled -= 1
+            if not leased.unsettled:
+                table = self._running_out if leased.running_out else self._leases
+                table.pop(leased.serial, None)
+        return True
 
     def settle_run(self, leased: Leased, first: int, end: int) -> None:
         """Mark the messages first, ..., end-1 SETTLED."""

@@ -19,8 +19,8 @@ from itertools import repeat
 
 import msgspec
 
+from hermes.batch_of_one import HEAD_OF_ONE, content_of_one
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.client.core.deliveries import HEAD_OF_ONE
 from hermes.client.core.stream import Waiter, fail, resolve
 from hermes.errors import HermesError
 
@@ -172,6 +172,10 @@ class OutgoingBatch:
 
     def wire(self, first: int, count: int) -> pb.Batch:
         """`count` of its messages as they go over the wire. Columns nobody uses stay out."""
+        if count == 1 and self.headers is None and self.ids is None:
+            only = content_of_one(self.payloads[first])
+            if only is not None:
+                return pb.Batch(subject=self.subject, head=HEAD_OF_ONE, content=only)
         chosen = slice(first, first + count)
         content = pb.BatchContent(payloads=self.payloads[chosen])
         if self.headers is not None and any(h.entries for h in self.headers[chosen]):
