@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 
 from hermes_inspect import cli
 
-PROMISED = ["log", "trace", "consumers", "segments", "stats", "at", "verify", "export", "sql"]
+BUILT = ["export"]
+PROMISED = ["log", "trace", "consumers", "segments", "stats", "at", "verify", "sql"]
 
 
 def test_version_is_the_distributions() -> None:
@@ -21,7 +22,7 @@ def test_version_is_the_distributions() -> None:
 def test_help_names_every_promised_command() -> None:
     result = CliRunner().invoke(cli.app, ["--help"])
     assert result.exit_code == 0
-    assert [name for name in PROMISED if f" {name} " not in result.stdout] == []
+    assert [name for name in PROMISED + BUILT if f" {name} " not in result.stdout] == []
 
 
 @pytest.mark.parametrize("name", PROMISED)

@@ -14,6 +14,8 @@ from typing import Annotated
 
 import typer
 
+from hermes_inspect import export_command
+
 EXIT_NOT_BUILT = 2
 
 app = typer.Typer(
@@ -31,7 +33,6 @@ PROMISED = {
     "stats": "Count records, messages and bytes.",
     "at": "Show the state of the broker at a past moment.",
     "verify": "Recompute the hash chain and check every digest.",
-    "export": "Write records to Parquet or JSON lines.",
     "sql": "Query the store with SQL.",
 }
 
@@ -68,6 +69,9 @@ def _promise(name: str, summary: str) -> None:
 
 for _name, _summary in PROMISED.items():
     _promise(_name, _summary)
+
+
+export_command.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,370 @@
+"""The only file that knows Arrow: schemas, columns made in bulk, Parquet files in and out.
+
+Theory: nothing here is done row by row. Runs (rows.py) become columns by one list per
+column and run, and one index that says how often each repeats; boards (custody.py) are
+arrays already.
+
+Rules
+- The schemas only grow: columns are added at the end, never renamed, retyped or moved.
+  tests/unit/inspect/test_export_schema.py holds them against a golden file.
+- Bytes of a file follow from its rows alone: fixed row groups, fixed encodings, no times,
+  no metadata of the writer's machine.
+- No column needs quoting in DuckDB or PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hermes.log.record import StoredRecord
+from hermes_inspect.custody import OUTCOMES, UNKNOWN, Board
+from hermes_inspect.rows import EventRun, kind_name
+
+ROW_GROUP_ROWS: Final = 262_144
+ROW_GROUP_BYTES: Final = 32 * 1024 * 1024  # of payloads, headers and bodies in one
+HEADERS_COST_BYTES: Final = 512  # what a message's headers take in memory, about
+COMPRESSION_LEVEL: Final = 3
+BATCH_ROWS: Final = 65_536  # read at once
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_WORD: Final = pa.dictionary(pa.int32(), pa.string())  # text that repeats
+_DIGEST: Final = pa.binary(32)
+
+RECORDS: Final = pa.schema(
+    [
+        pa.field("lsn", pa.int64(), nullable=False),
+        pa.field("at_ns", pa.int64(), nullable=False),
+        pa.field("kind", pa.int32(), nullable=False),
+        pa.field("key", _WORD),
+        pa.field("first", pa.int64()),
+        pa.field("last", pa.int64()),
+        pa.field("body", pa.binary(), nullable=False),
+        pa.field("payload_hash", _DIGEST),
+        pa.field("chain", _DIGEST, nullable=False),
+    ]
+)
+EVENTS: Final = pa.schema(
+    [
+        pa.field("lsn", pa.int64(), nullable=False),
+        pa.field("recorded_at", _TIME, nullable=False),
+        pa.field("recorded_at_ns", pa.int64(), nullable=False),
+        pa.field("kind", _WORD, nullable=False),
+        pa.field("message_offset", pa.int64()),
+        pa.field("message_id", pa.string()),
+        pa.field("subject", _WORD),
+        pa.field("consumer", _WORD),
+        pa.field("member", pa.int64()),
+        pa.field("peer", _WORD),
+        pa.field("principal", _WORD),
+        pa.field("attempt", pa.int32()),
+        pa.field("reason", _WORD),
+        pa.field("headers", pa.map_(pa.string(), pa.string())),
+        pa.field("payload", pa.binary()),
+        pa.field("payload_bytes", pa.int64()),
+        pa.field("payload_hash", _DIGEST),
+    ]
+)
+CUSTODY: Final = pa.schema(
+    [
+        pa.field("message_offset", pa.int64(), nullable=False),
+        pa.field("message_id", pa.string()),
+        pa.field("subject", _WORD),
+        pa.field("consumer", _WORD, nullable=False),
+        pa.field("consumer_lsn", pa.int64(), nullable=False),
+        pa.field("published_at", _TIME),
+        pa.field("first_delivered_at", _TIME),
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("settled_at", _TIME),
+        pa.field("outcome", _WORD, nullable=False),
+        pa.field("as_of_lsn", pa.int64(), nullable=False),
+    ]
+)
+SCHEMAS: Final = {"records": RECORDS, "events": EVENTS, "custody": CUSTODY}
+
+# Numbers that grow: a few bits each. The rest is better off in a dictionary or plain.
+_DELTAS: Final = {"lsn", "at_ns", "recorded_at", "recorded_at_ns", "message_offset"}
+_PLAIN: Final = {"body", "chain", "message_id", "payload"}
+
+
+def describe_schemas() -> dict[str, list[str]]:
+    """`name type` of each column, per table: what the golden file holds."""
+    return {
+        table: [f"{field.name} {_plain_type(field.type)}" for field in schema]
+        for table, schema in SCHEMAS.items()
+    }
+
+
+def _plain_type(kind: Any) -> str:
+    return str(kind.value_type if pa.types.is_dictionary(kind) else kind)
+
+
+# --------------------------------------------------------------------- writing
+
+
+class TableWriter:
+    """One Parquet file. Rows come as tables of one row group or less."""
+
+    def __init__(self, path: Path, table: str) -> None:
+        schema = SCHEMAS[table]
+        names = [field.name for field in schema]
+        self.rows = 0
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="zstd",
+            compression_level=COMPRESSION_LEVEL,
+            use_dictionary=[
+                # A map's own columns are named by their path.
+                name if name != "headers" else f"headers.key_value.{part}"
+                for name in names
+                for part in (("key", "value") if name == "headers" else ("",))
+                if name not in _DELTAS | _PLAIN
+            ],
+            column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _DELTAS},
+            write_statistics=True,
+            store_schema=False,
+        )
+
+    def write(self, table: Any) -> None:
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
+            self.rows += table.num_rows
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class RecordColumns:
+    """Rows of records/, gathered for a row group."""
+
+    def __init__(self) -> None:
+        self._records: list[StoredRecord] = []
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._records) >= ROW_GROUP_ROWS // 4 or self._bytes >= ROW_GROUP_BYTES
+
+    def add(self, record: StoredRecord) -> None:
+        """Keeps the record, but for its payload."""
+        self._records.append(record)
+        self._bytes += len(record.body)
+
+    def take(self) -> Any:
+        """What was gathered, as a table; begins anew."""
+        held, self._records, self._bytes = self._records, [], 0
+        columns: tuple[list[Any], ...] = (
+            [r.lsn for r in held],
+            [r.at_ns for r in held],
+            [r.kind for r in held],
+            [r.key for r in held],
+            [r.first for r in held],
+            [r.last for r in held],
+            [r.body for r in held],
+            [r.payload_hash for r in held],
+            [r.chain for r in held],
+        )
+        return pa.table(
+            [_column(values, field.type) for values, field in zip(columns, RECORDS, strict=True)],
+            schema=RECORDS,
+        )
+
+
+class EventColumns:
+    """Rows of events/, gathered for a row group."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._runs: list[EventRun] = []
+        self._index = array("i")  # per row: which run it is of
+        self._offsets = array("q")
+        self._ids: list[str | None] = []
+        self._sizes: list[int | None] = []
+        self._headers: list[Any] = []
+        self._payloads: list[bytes | None] = []
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self._index) >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES
+
+    def add(self, run: EventRun) -> None:
+        n = run.count
+        self._index.extend(array("i", (len(self._runs),)) * n)
+        self._runs.append(run)
+        if run.first is None:
+            self._offsets.extend(array("q", (-1,)) * n)
+        else:
+            self._offsets.extend(range(run.first, run.first + n))
+        _pad(self._ids, run.ids, len(self._index))
+        _pad(self._sizes, run.sizes, len(self._index))
+        if run.headers:
+            _pad(self._headers, run.headers, len(self._index))
+            self._bytes += HEADERS_COST_BYTES * n
+        if run.payloads:
+            _pad(self._payloads, run.payloads, len(self._index))
+            self._bytes += sum(run.sizes)
+
+    def take(self) -> Any:
+        """What was gathered, as a table; begins anew."""
+        runs, rows = self._runs, len(self._index)
+        index = _numbers(self._index, pa.int32())
+        offsets = _numbers(self._offsets, pa.int64())
+
+        def shared(name: str, kind: Any) -> Any:
+            """A column that is the same throughout a run."""
+            return _column([getattr(run, name) for run in runs], kind).take(index)
+
+        at_ns = shared("at_ns", pa.int64())
+        ids = _column(self._ids, pa.string(), rows)
+        columns = [
+            shared("lsn", pa.int64()),
+            _time(at_ns),
+            at_ns,
+            _words([kind_name(run.kind) for run in runs]).take(index),
+            pc.if_else(pc.less(offsets, 0), None, offsets),
+            pc.if_else(pc.equal(ids, ""), None, ids),
+            shared("subject", _WORD),
+            shared("consumer", _WORD),
+            shared("member", pa.int64()),
+            shared("peer", _WORD),
+            shared("principal", _WORD),
+            shared("attempt", pa.int32()),
+            shared("reason", _WORD),
+            _column(_pairs(self._headers), EVENTS.field("headers").type, rows),
+            _column(self._payloads, pa.binary(), rows),
+            _column(self._sizes, pa.int64(), rows),
+            shared("payload_hash", _DIGEST),
+        ]
+        self._begin()
+        return pa.table(columns, schema=EVENTS)
+
+
+def custody_table(
+    board: Board, begin: int, end: int, wanted: bytes | None, as_of_lsn: int, *, all_rows: bool
+) -> tuple[Any, int]:
+    """Rows begin..end (not included) of a finished board, and how many were left out.
+
+    `wanted` has 1 for each entry that the filters let through; None lets all through.
+    """
+    window, owner = board.window, board.owner
+
+    def part(buffer: Any, kind: Any) -> Any:
+        return _numbers(buffer, kind).slice(begin, end - begin)
+
+    state = part(board.state, pa.uint8())
+    rows = pc.and_(pc.equal(part(board.included, pa.uint8()), 1), pc.not_equal(state, UNKNOWN))
+    if not all_rows:
+        rows = pc.and_(rows, pc.equal(part(board.changed, pa.uint8()), 1))
+    chosen = rows if wanted is None else pc.and_(rows, pc.equal(part(wanted, pa.uint8()), 1))
+    index = pc.indices_nonzero(chosen)
+    n = len(index)
+    left_out = (pc.sum(rows).as_py() or 0) - n if wanted is not None else 0
+
+    def picked(buffer: Any, kind: Any) -> Any:
+        return part(buffer, kind).take(index)
+
+    batch = picked(window.batch, pa.int32())
+    batch = pc.if_else(pc.less(batch, 0), None, batch)
+    subjects = _words([publish[5] for publish in window.publishes])
+    published = _column([publish[2] for publish in window.publishes], pa.int64())
+    first_at, settled_at = (
+        pc.if_else(pc.equal(times, 0), None, times)
+        for times in (
+            picked(board.first_at_ns, pa.int64()),
+            picked(board.settled_at_ns, pa.int64()),
+        )
+    )
+    columns = [
+        pc.add(pc.cast(index, pa.int64()), window.base + begin),
+        pa.array(window.ids[begin:end], pa.string()).take(index),
+        subjects.take(batch),
+        _repeat(owner.name, n),
+        pa.repeat(pa.scalar(owner.created_lsn, pa.int64()), n),
+        _time(published.take(batch)),
+        _time(first_at),
+        picked(board.attempts, pa.int32()),
+        _time(settled_at),
+        pa.DictionaryArray.from_arrays(
+            pc.cast(state.take(index), pa.int32()), pa.array(OUTCOMES, pa.string())
+        ),
+        pa.repeat(pa.scalar(as_of_lsn, pa.int64()), n),
+    ]
+    return pa.table(columns, schema=CUSTODY), left_out
+
+
+def concat(tables: Sequence[Any], table: str) -> Any:
+    """Tables one after another, as one."""
+    return pa.concat_tables(tables or [SCHEMAS[table].empty_table()]).unify_dictionaries()
+
+
+def _pad(values: list[Any], more: Sequence[Any], rows: int) -> None:
+    """Append `more` so that it ends at row `rows`; what lies before it is None."""
+    missing = rows - len(more) - len(values)
+    if missing:
+        values.extend([None] * missing)
+    values.extend(more)
+
+
+def _pairs(headers: list[Any]) -> list[Any]:
+    """Headers as sorted pairs: protobuf's maps have no order of their own."""
+    return [None if entry is None else sorted(entry.items()) for entry in headers]
+
+
+def _numbers(buffer: Any, kind: Any) -> Any:
+    """A column over an array's own memory; it must not change afterwards."""
+    data = pa.py_buffer(buffer)
+    return pa.Array.from_buffers(kind, len(buffer), [None, data])
+
+
+def _column(values: list[Any], kind: Any, rows: int | None = None) -> Any:
+    """A column of values; filled up with nulls to `rows`."""
+    if rows is not None and not values:
+        return pa.nulls(rows, kind)
+    if kind == _WORD:
+        return _words(values)
+    column = pa.array(values, kind)
+    if rows is not None and len(values) < rows:
+        column = pa.concat_arrays([column, pa.nulls(rows - len(values), kind)])
+    return column
+
+
+def _words(values: list[str | None]) -> Any:
+    """A dictionary column."""
+    column = pa.array(values, pa.string()).dictionary_encode()
+    return column if len(values) else column.cast(_WORD)
+
+
+def _repeat(text: str, n: int) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), n), [text])
+
+
+def _time(ns: Any) -> Any:
+    """Unix nanoseconds as timestamp[us, UTC], rounded down."""
+    return pc.cast(pc.cast(ns, pa.timestamp("ns", tz="UTC")), _TIME, safe=False)
+
+
+# --------------------------------------------------------------------- reading
+
+
+def read_records(path: Path) -> Iterator[list[tuple[Any, ...]]]:
+    """Rows of a file of records/, in its order, some at a time: (lsn, at_ns, kind, key,
+    first, last, body, payload_hash, chain). Raises OSError, ValueError for no such file."""
+    names = [field.name for field in RECORDS]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
+            yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+
+
+def count_rows(path: Path) -> int:
+    """Rows that a Parquet file says it has. Raises OSError, ValueError."""
+    return int(pq.read_metadata(path).num_rows)

@@ -1,0 +1,178 @@
+"""`hermes-inspect export OUT`: options in, one line out. The work is in export.py.
+
+stdout: one line that says what was written. stderr: what an auditor must know of it
+(an unclean stop, damage), and the progress bar. Exit codes: 0 done, 1 refused or failed,
+2 wrong invocation, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from hermes.errors import HermesError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_Many = list[str] | None
+_Text = str | None
+
+Out = Annotated[Path, typer.Argument(help="Folder to write to: new, or an export.")]
+Store = Annotated[
+    Path, typer.Option("--store", envvar="HERMES_STORE_PATH", help="Folder of the store.")
+]
+Subject = Annotated[_Many, typer.Option(metavar="PATTERN", help="Only these subjects.")]
+Consumer = Annotated[_Many, typer.Option(metavar="NAME", help="Only these consumers.")]
+Kind = Annotated[_Many, typer.Option(metavar="KIND", help="Only these events: acked, …")]
+Since = Annotated[_Text, typer.Option(metavar="TIME", help="From a time on: 2026-01-31T12:00Z.")]
+Until = Annotated[_Text, typer.Option(metavar="TIME", help="Before a time; UTC unless it says.")]
+FromLsn = Annotated[int | None, typer.Option(min=1, help="First record.")]
+ToLsn = Annotated[int | None, typer.Option(min=1, help="Last record.")]
+Payloads = Annotated[bool, typer.Option("--payloads", help="Payloads too.")]
+DropHeader = Annotated[
+    _Many,
+    typer.Option(
+        metavar="NAME", help="Leave this header out, as authorization and cookie always are."
+    ),
+]
+Incremental = Annotated[
+    bool, typer.Option("--incremental", help="Go on from where the last export ended.")
+]
+Sign = Annotated[Path | None, typer.Option(metavar="KEY", help="Sign the manifest: Ed25519, PEM.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Write nothing: check the export, without the store.")
+]
+Pubkey = Annotated[Path | None, typer.Option(metavar="KEY", help="With --verify: who signed.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export", help="Write records, events and custody to Parquet, for audits.")(_export)
+
+
+def _export(
+    out: Out,
+    store: Store = Path("hermes-data"),
+    subject: Subject = None,
+    consumer: Consumer = None,
+    kind: Kind = None,
+    since: Since = None,
+    until: Until = None,
+    from_lsn: FromLsn = None,
+    to_lsn: ToLsn = None,
+    payloads: Payloads = False,
+    drop_header: DropHeader = None,
+    incremental: Incremental = False,
+    sign: Sign = None,
+    verify: Verify = False,
+    pubkey: Pubkey = None,
+) -> None:
+    if pubkey is not None and not verify:
+        _fail("--pubkey goes with --verify", EXIT_USAGE)
+    if from_lsn is not None and to_lsn is not None and from_lsn > to_lsn:
+        _fail(f"--from-lsn {from_lsn} is after --to-lsn {to_lsn}", EXIT_USAGE)
+    times = {name: _time(name, text) for name, text in (("since", since), ("until", until))}
+    try:
+        if verify:
+            _verify(out, pubkey)
+            return
+        from hermes_inspect.export import Request
+        from hermes_inspect.export_options import HEADERS_DROPPED, Options
+
+        dropped = {name.lower() for name in drop_header or ()} | set(HEADERS_DROPPED)
+        options = Options(
+            subjects=tuple(subject or ()),
+            consumers=tuple(consumer or ()),
+            kinds=tuple(kind or ()),
+            since_ns=times["since"],
+            until_ns=times["until"],
+            payloads=payloads,
+            dropped_headers=tuple(sorted(dropped)),
+        )
+        _run(Request(store, out, options, from_lsn, to_lsn, incremental), sign)
+    except HermesError as error:
+        _fail(str(error), EXIT_FAILED)
+    except OSError as error:
+        _fail(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on from here", EXIT_INTERRUPTED)
+
+
+def _run(request: object, sign: Path | None) -> None:
+    from hermes_inspect.export import Request, export
+    from hermes_inspect.export_manifest import Manifest, load_key
+    from hermes_inspect.export_progress import Bar
+
+    assert isinstance(request, Request)
+    key = None if sign is None else load_key(sign)
+    with Bar() as bar:
+        outcome = export(request, key, bar)
+    manifest: Manifest = outcome.manifest
+    if not outcome.added:
+        typer.echo(f"nothing new since record {manifest.last_lsn}")
+        return
+    added = manifest.runs[-1]
+    if outcome.resumed:
+        _note("went on with an export that was interrupted")
+    for lsn in manifest.unclean_stops:
+        if added.first_lsn <= lsn <= added.last_lsn:
+            _note(
+                f"the server did not stop cleanly before record {lsn}: "
+                "live deliveries may be missing before it"
+            )
+    if manifest.open_end:
+        _note(
+            "the records end without a clean stop (the server runs, or was killed): "
+            "the newest live deliveries may be missing"
+        )
+    rows = ", ".join(f"{count:,} rows of {table}" for table, count in manifest.rows.items())
+    typer.echo(f"records {manifest.first_lsn}..{manifest.last_lsn}: {rows}")
+    for text in manifest.damage:
+        _fail(f"the store is damaged: {text}", EXIT_FAILED)
+
+
+def _verify(out: Path, pubkey: Path | None) -> None:
+    from hermes_inspect.export_manifest import load_public_key
+    from hermes_inspect.export_progress import Bar
+    from hermes_inspect.export_verify import verify_export
+
+    key = None if pubkey is None else load_public_key(pubkey)
+    with Bar() as bar:
+        found = verify_export(out, key, bar)
+    for text in found.breaks:
+        _fail(text, EXIT_FAILED)
+    signed = ", signature holds" if found.signed else ""
+    typer.echo(
+        f"records {found.first_lsn}..{found.last_lsn} of store {found.store_id}: "
+        f"chain holds{signed}, the last link is {found.chain_last}"
+    )
+
+
+def _time(name: str, text: str | None) -> int | None:
+    """Unix nanoseconds of an ISO 8601 time; one without a zone is UTC."""
+    if text is None:
+        return None
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        _fail(f"--{name} {text!r}: expected a time such as 2026-01-31T12:00:00Z", EXIT_USAGE)
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    whole = when.replace(microsecond=0)
+    return int(whole.timestamp()) * 10**9 + when.microsecond * 1_000
+
+
+def _note(text: str) -> None:
+    sys.stderr.write(f"hermes-inspect export: {text}\n")
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    """Says why, in one line, and leaves."""
+    _note(" ".join(text.split()))
+    raise typer.Exit(code)
