@@ -15,20 +15,22 @@ How records become rows is in rows.py.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import msgspec
-from sortedcontainers import SortedDict
 
 from hermes.broker.v1 import broker_pb2
 from hermes.log.record import Kind, StoredRecord
 from hermes.log.v1 import log_pb2
 
 REMEMBERED_MAX: Final = 10_000  # sessions, members, subscriptions, audiences: of each
-MESSAGES_REMEMBERED_MAX: Final = 500_000
-PIECES_REMEMBERED_MAX: Final = 50_000
+MESSAGES_REMEMBERED_MAX: Final = 300_000  # of the newest that passed
+PIECE_COST: Final = 3  # of a batch, in messages
+LINES_BEHIND_MAX: Final = 32  # of those that had to be read
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -102,9 +104,8 @@ class Directory:
         self._audiences: _Memory[int, tuple[int, ...]] = _Memory(REMEMBERED_MAX)
         self._live: _Memory[int, Piece] = _Memory(REMEMBERED_MAX)
         self._known: dict[int, Person] = {}  # from a snapshot: their records may be dropped
-        self._pieces: SortedDict[int, Piece] = SortedDict()
-        self._oldest: deque[tuple[int, int]] = deque()  # first offset, messages
-        self._messages = 0
+        self._tail = _Line()
+        self._behind: deque[_Line] = deque(maxlen=LINES_BEHIND_MAX)
 
     def seed(self, people: Iterable[tuple[int, Person]]) -> None:
         """Sessions that were open where the log begins."""
@@ -165,55 +166,93 @@ class Directory:
         return Piece(0, head.count - 1, record.key, live_ids(lsn, head.ids, head.count))
 
     def note_publish(self, piece: Piece) -> None:
-        """Remember a batch of the line."""
-        if piece.first in self._pieces:
-            return
-        self._pieces[piece.first] = piece
-        size = piece.last - piece.first + 1 if piece.ids else 1
-        self._oldest.append((piece.first, size))
-        self._messages += size
-        while (
-            self._messages > MESSAGES_REMEMBERED_MAX or len(self._oldest) > PIECES_REMEMBERED_MAX
-        ) and len(self._oldest) > 1:
-            first, size = self._oldest.popleft()
-            self._messages -= size
-            del self._pieces[first]
+        """Remember a batch of the line. They come in order, each after the one before."""
+        if self._tail and self._tail.last + 1 != piece.first:
+            self._tail = _Line()
+        self._tail.append(piece)
+        if self._tail.size > MESSAGES_REMEMBERED_MAX:
+            self._tail.forget_half()
 
     def messages(self, first: int, last: int) -> Iterator[Piece]:
         """What is known of the messages first..last, in order, without a gap."""
         at = first
         while at <= last:
-            piece = self._piece_at(at)
-            if piece is None:
-                piece = self._fetch(at)
-            yield piece.clip(at, last)
-            at = piece.last + 1
+            line = self._line_with(at)
+            if line is None:
+                piece = self._missing(at)
+                yield piece.clip(at, last)
+                at = piece.last + 1
+            else:
+                for piece in line.pieces_from(at):
+                    yield piece.clip(at, last)
+                    at = piece.last + 1
+                    if at > last:
+                        return
 
-    def _piece_at(self, offset: int) -> Piece | None:
-        key = next(self._pieces.irange(maximum=offset, reverse=True), None)
-        if key is None:
+    def _line_with(self, offset: int) -> _Line | None:
+        """What is remembered around an offset, or can be read there."""
+        for line in (self._tail, *self._behind):
+            if line and line.first <= offset <= line.last:
+                return line
+        line = self._read(offset)
+        if not line or not line.first <= offset <= line.last:
             return None
-        piece: Piece = self._pieces[key]
-        return piece if piece.last >= offset else None
+        self._behind.appendleft(line)  # and the one that was read first is forgotten
+        return line
 
-    def _fetch(self, offset: int) -> Piece:
-        """Read the batch that holds an offset, and some that follow it."""
-        found: Piece | None = None
-        after: int | None = None
+    def _read(self, offset: int) -> _Line:
+        line = _Line()
         for record in self._publishes_from(offset):
             assert record.first is not None and record.last is not None
+            if line and line.last + 1 != record.first:
+                break
             body = log_pb2.Published.FromString(record.body)
             ids = tuple(broker_pb2.BatchHead.FromString(body.head).ids)
-            piece = Piece(record.first, record.last, record.key, ids)
-            if piece.first <= offset <= piece.last:
-                found = piece
-            elif after is None:
-                after = piece.first
-            self.note_publish(piece)
-        if found is not None:
-            return found
-        # Its batch is gone: one unknown message, or all up to the next that is held.
-        return Piece(offset, offset if after is None else max(offset, after - 1), None)
+            line.append(Piece(record.first, record.last, record.key, ids))
+        return line
+
+    def _missing(self, offset: int) -> Piece:
+        """Messages whose batch is gone: all up to the next that is held, or just one."""
+        after = self._publishes_from(offset)[:1]
+        if not after or after[0].first is None:
+            return Piece(offset, offset, None)
+        return Piece(offset, max(offset, after[0].first - 1), None)
+
+
+class _Line:
+    """Batches one after another, without a gap."""
+
+    def __init__(self) -> None:
+        self._pieces: list[Piece] = []
+        self._firsts: list[int] = []
+        self.size = 0  # what it costs to remember: ids, and batches
+
+    def __bool__(self) -> bool:
+        return bool(self._pieces)
+
+    @property
+    def first(self) -> int:
+        return self._firsts[0]
+
+    @property
+    def last(self) -> int:
+        return self._pieces[-1].last
+
+    def append(self, piece: Piece) -> None:
+        self._pieces.append(piece)
+        self._firsts.append(piece.first)
+        self.size += len(piece.ids) + PIECE_COST
+
+    def forget_half(self) -> None:
+        """Forget the older half."""
+        half = len(self._pieces) // 2
+        del self._pieces[:half]
+        del self._firsts[:half]
+        self.size = sum(len(piece.ids) + PIECE_COST for piece in self._pieces)
+
+    def pieces_from(self, offset: int) -> Iterator[Piece]:
+        """The batch that holds an offset, and those after it."""
+        return islice(self._pieces, bisect_right(self._firsts, offset) - 1, None)
 
 
 def live_ids(lsn: int, ids: Sequence[str], count: int) -> tuple[str, ...]:

@@ -27,9 +27,12 @@ from hermes.log.record import StoredRecord
 from hermes_inspect.custody import OUTCOMES, UNKNOWN, Board
 from hermes_inspect.rows import EventRun, kind_name
 
-ROW_GROUP_ROWS: Final = 262_144
-ROW_GROUP_BYTES: Final = 32 * 1024 * 1024  # of payloads, headers and bodies in one
-HEADERS_COST_BYTES: Final = 512  # what a message's headers take in memory, about
+ROW_GROUP_ROWS: Final = 131_072
+# What else a row group is made of, counted as rows, so that memory stays bounded.
+ROW_BYTES: Final = 128  # of a payload or a body
+HEADERS_COST: Final = 4  # of a message's headers
+RUN_COST: Final = 2  # of a run
+RECORD_COST: Final = 4  # of a record
 COMPRESSION_LEVEL: Final = 3
 BATCH_ROWS: Final = 65_536  # read at once
 
@@ -142,35 +145,22 @@ class TableWriter:
 
 
 class RecordColumns:
-    """Rows of records/, gathered for a row group."""
+    """Rows of records/, gathered for a row group until `cost` reaches ROW_GROUP_ROWS."""
 
     def __init__(self) -> None:
-        self._records: list[StoredRecord] = []
-        self._bytes = 0
+        self.cost = 0
+        self._rows: list[tuple[Any, ...]] = []
 
-    @property
-    def full(self) -> bool:
-        return len(self._records) >= ROW_GROUP_ROWS // 4 or self._bytes >= ROW_GROUP_BYTES
-
-    def add(self, record: StoredRecord) -> None:
-        """Keeps the record, but for its payload."""
-        self._records.append(record)
-        self._bytes += len(record.body)
+    def add(self, r: StoredRecord) -> None:
+        self._rows.append(
+            (r.lsn, r.at_ns, r.kind, r.key, r.first, r.last, r.body, r.payload_hash, r.chain)
+        )
+        self.cost += RECORD_COST + len(r.body) // ROW_BYTES
 
     def take(self) -> Any:
         """What was gathered, as a table; begins anew."""
-        held, self._records, self._bytes = self._records, [], 0
-        columns: tuple[list[Any], ...] = (
-            [r.lsn for r in held],
-            [r.at_ns for r in held],
-            [r.kind for r in held],
-            [r.key for r in held],
-            [r.first for r in held],
-            [r.last for r in held],
-            [r.body for r in held],
-            [r.payload_hash for r in held],
-            [r.chain for r in held],
-        )
+        columns: list[Any] = list(zip(*self._rows, strict=True)) or [()] * len(RECORDS)
+        self._rows, self.cost = [], 0
         return pa.table(
             [_column(values, field.type) for values, field in zip(columns, RECORDS, strict=True)],
             schema=RECORDS,
@@ -178,72 +168,105 @@ class RecordColumns:
 
 
 class EventColumns:
-    """Rows of events/, gathered for a row group."""
+    """Rows of events/, gathered for a row group until `cost` reaches ROW_GROUP_ROWS."""
 
     def __init__(self) -> None:
         self._begin()
 
     def _begin(self) -> None:
-        self._runs: list[EventRun] = []
+        self.cost = 0  # in rows; what is large counts for several
+        self._rows = 0
+        # Per run, what its rows share: lsn, at_ns, kind, consumer, member, peer,
+        # principal, attempt, reason, payload_hash.
+        self._runs: list[tuple[Any, ...]] = []
         self._index = array("i")  # per row: which run it is of
         self._offsets = array("q")
+        self._subjects: list[str | None] = []  # each once
+        self._codes: dict[str | None, int] = {}
+        self._subject = array("i")  # per row: which of them
         self._ids: list[str | None] = []
         self._sizes: list[int | None] = []
         self._headers: list[Any] = []
         self._payloads: list[bytes | None] = []
-        self._bytes = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self._index) >= ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES
 
     def add(self, run: EventRun) -> None:
         n = run.count
         self._index.extend(array("i", (len(self._runs),)) * n)
-        self._runs.append(run)
+        self._runs.append(
+            (
+                run.lsn,
+                run.at_ns,
+                run.kind,
+                run.consumer,
+                run.member,
+                run.peer,
+                run.principal,
+                run.attempt,
+                run.reason,
+                run.payload_hash,
+            )
+        )
+        rows = self._rows = self._rows + n
+        self.cost += n + RUN_COST
         if run.first is None:
             self._offsets.extend(array("q", (-1,)) * n)
+        elif n == 1:
+            self._offsets.append(run.first)
         else:
             self._offsets.extend(range(run.first, run.first + n))
-        _pad(self._ids, run.ids, len(self._index))
-        _pad(self._sizes, run.sizes, len(self._index))
+        if run.subjects:
+            self._subject.extend(map(self._code, run.subjects))
+        else:
+            self._subject.extend(array("i", (self._code(run.subject),)) * n)
+        if run.ids:
+            _pad(self._ids, run.ids, rows)
+        if run.sizes:
+            _pad(self._sizes, run.sizes, rows)
         if run.headers:
-            _pad(self._headers, run.headers, len(self._index))
-            self._bytes += HEADERS_COST_BYTES * n
+            _pad(self._headers, run.headers, rows)
+            self.cost += HEADERS_COST * n
         if run.payloads:
-            _pad(self._payloads, run.payloads, len(self._index))
-            self._bytes += sum(run.sizes)
+            _pad(self._payloads, run.payloads, rows)
+            self.cost += sum(run.sizes) // ROW_BYTES
+
+    def _code(self, subject: str | None) -> int:
+        code = self._codes.get(subject)
+        if code is None:
+            code = self._codes[subject] = len(self._subjects)
+            self._subjects.append(subject)
+        return code
 
     def take(self) -> Any:
         """What was gathered, as a table; begins anew."""
-        runs, rows = self._runs, len(self._index)
+        rows = self._rows
         index = _numbers(self._index, pa.int32())
         offsets = _numbers(self._offsets, pa.int64())
-
-        def shared(name: str, kind: Any) -> Any:
-            """A column that is the same throughout a run."""
-            return _column([getattr(run, name) for run in runs], kind).take(index)
-
-        at_ns = shared("at_ns", pa.int64())
+        lists: list[Any] = list(zip(*self._runs, strict=True)) or [()] * 10
+        lists[2] = [kind_name(kind) for kind in lists[2]]
+        kinds = (pa.int64(), pa.int64(), _WORD, _WORD, pa.int64(), _WORD, _WORD, pa.int32(), _WORD)
+        lsn, at_ns, kind, consumer, member, peer, principal, attempt, reason, digest = (
+            _column(values, of).take(index)
+            for values, of in zip(lists, (*kinds, _DIGEST), strict=True)
+        )
         ids = _column(self._ids, pa.string(), rows)
         columns = [
-            shared("lsn", pa.int64()),
+            lsn,
             _time(at_ns),
             at_ns,
-            _words([kind_name(run.kind) for run in runs]).take(index),
+            kind,
             pc.if_else(pc.less(offsets, 0), None, offsets),
             pc.if_else(pc.equal(ids, ""), None, ids),
-            shared("subject", _WORD),
-            shared("consumer", _WORD),
-            shared("member", pa.int64()),
-            shared("peer", _WORD),
-            shared("principal", _WORD),
-            shared("attempt", pa.int32()),
-            shared("reason", _WORD),
+            _words(self._subjects).take(_numbers(self._subject, pa.int32())),
+            consumer,
+            member,
+            peer,
+            principal,
+            attempt,
+            reason,
             _column(_pairs(self._headers), EVENTS.field("headers").type, rows),
             _column(self._payloads, pa.binary(), rows),
             _column(self._sizes, pa.int64(), rows),
-            shared("payload_hash", _DIGEST),
+            digest,
         ]
         self._begin()
         return pa.table(columns, schema=EVENTS)
@@ -326,7 +349,7 @@ def _numbers(buffer: Any, kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(buffer), [None, data])
 
 
-def _column(values: list[Any], kind: Any, rows: int | None = None) -> Any:
+def _column(values: Sequence[Any], kind: Any, rows: int | None = None) -> Any:
     """A column of values; filled up with nulls to `rows`."""
     if rows is not None and not values:
         return pa.nulls(rows, kind)
@@ -338,10 +361,9 @@ def _column(values: list[Any], kind: Any, rows: int | None = None) -> Any:
     return column
 
 
-def _words(values: list[str | None]) -> Any:
+def _words(values: Sequence[str | None]) -> Any:
     """A dictionary column."""
-    column = pa.array(values, pa.string()).dictionary_encode()
-    return column if len(values) else column.cast(_WORD)
+    return pa.array(values, pa.string()).dictionary_encode()
 
 
 def _repeat(text: str, n: int) -> Any:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from hermes.log.record import Kind, StoredRecord
+from hermes_inspect import export_arrow
 from hermes_inspect.custody_spill import Spill
 from hermes_inspect.directory import Directory
 from hermes_inspect.export_arrow import EventColumns, RecordColumns, TableWriter
@@ -42,6 +43,8 @@ class Step:
         self.first_lsn = first.lsn
         self.count = 0
         self.rows = 0  # before filters
+        self.omitted = 0  # by filters
+        self.last = first
         self.records = RecordColumns()
         self.events = EventColumns()
         self._folder = folder
@@ -58,11 +61,15 @@ class Step:
             and self.rows < STEP_ROWS
         )
 
-    def write_full(self) -> None:
-        """Write row groups that are full."""
-        if self.records.full:
+    def add_record(self, record: StoredRecord) -> None:
+        self.records.add(record)
+        self.count += 1
+        if self.records.cost >= export_arrow.ROW_GROUP_ROWS:
             self._write("records", self.records.take())
-        if self.events.full:
+
+    def add_run(self, run: EventRun) -> None:
+        self.events.add(run)
+        if self.events.cost >= export_arrow.ROW_GROUP_ROWS:
             self._write("events", self.events.take())
 
     def _write(self, name: str, table: Any) -> None:
@@ -77,6 +84,9 @@ class Step:
         while self._waiting:
             self._waiting.pop(0).result()
         progress.files = []
+        progress.count("events", 0, self.omitted)
+        progress.next_lsn = self.last.lsn + 1
+        progress.chain_last = self.last.chain.hex()
         for name, writer in self._writers.items():
             writer.close()
             progress.count(name, writer.rows)
@@ -142,28 +152,30 @@ class LogPass:
             self._end_step()
         if self._step is None:
             self._step = Step(self._folder, record, workers)
-        step, progress = self._step, self._progress
+        step, progress, options = self._step, self._progress, self._plan.options
         body = parse_body(record)
         self.spill.add(progress.tracker.fold(record, body))
         if record.kind == Kind.SERVER_STARTED and not body.clean_stop:
             progress.unclean_stops.append(record.lsn)
         kept = omitted = 0
-        for run in event_runs(record, body, self._directory, payloads=self._plan.options.payloads):
+        for run in event_runs(
+            record,
+            body,
+            self._directory,
+            payloads=options.payloads,
+            by_subject=bool(options.subjects),
+        ):
             if self._fits is None or self._fits(run):
                 if run.headers:
                     self._keep(run)
                 kept += run.count
-                step.events.add(run)
-                step.write_full()
+                step.add_run(run)
             else:
                 omitted += run.count
-        step.records.add(record)
-        step.count += 1
+        step.add_record(record)
         step.rows += kept + omitted
-        step.write_full()
-        progress.omitted["events"] = progress.omitted.get("events", 0) + omitted
-        progress.next_lsn = record.lsn + 1
-        progress.chain_last = record.chain.hex()
+        step.omitted += omitted
+        step.last = record
         return kept
 
     def _end_step(self) -> None:

@@ -43,6 +43,8 @@ SETTLEMENTS: Final = frozenset(
 )
 _OF_CONSUMER: Final = frozenset(int(layout.kind) for layout in LAYOUTS if layout.key == "consumer")
 
+JOINED_MAX: Final = 32  # messages of a batch that is joined with its neighbours
+
 _RELEASE_CAUSES: Final = {
     1: "handed back",
     2: "member gone",
@@ -57,7 +59,8 @@ class EventRun(msgspec.Struct, gc=False):
     """`count` rows of one event. Lists are () or have an entry per row.
 
     `first` is the offset of the first row, the others follow; None: not in the line.
-    An id of "" is none. `payload_hash` covers the whole batch as stored: salt and content.
+    An id of "" is none. `subjects`, where it is not (), takes the place of `subject`.
+    `payload_hash` covers the whole batch as stored: salt and content.
     """
 
     lsn: int
@@ -74,6 +77,7 @@ class EventRun(msgspec.Struct, gc=False):
     reason: str | None = None
     payload_hash: bytes | None = None
     ids: Sequence[str] = ()
+    subjects: Sequence[str | None] = ()
     sizes: Sequence[int] = ()
     headers: Sequence[Mapping[str, str]] = ()
     payloads: Sequence[bytes] = ()
@@ -88,7 +92,6 @@ class EventRun(msgspec.Struct, gc=False):
             "lsn": self.lsn,
             "recorded_at_ns": self.at_ns,
             "kind": self.kind_name,
-            "subject": self.subject,
             "consumer": self.consumer,
             "member": self.member,
             "peer": self.peer,
@@ -100,6 +103,7 @@ class EventRun(msgspec.Struct, gc=False):
         for i in range(self.count):
             yield shared | {
                 "message_offset": None if self.first is None else self.first + i,
+                "subject": self.subjects[i] if self.subjects else self.subject,
                 "message_id": (self.ids[i] or None) if self.ids else None,
                 "headers": dict(self.headers[i]) if self.headers else None,
                 "payload": self.payloads[i] if self.payloads else None,
@@ -125,17 +129,23 @@ def ranges_of(record: StoredRecord, body: Any) -> list[Range]:
 
 
 def event_runs(
-    record: StoredRecord, body: Any, directory: Directory, *, payloads: bool = False
+    record: StoredRecord,
+    body: Any,
+    directory: Directory,
+    *,
+    payloads: bool = False,
+    by_subject: bool = False,
 ) -> Iterator[EventRun]:
     """The rows of a record; `body` is `parse_body(record)`.
 
-    Payload bytes come along only when asked for. Notes publishes in the directory.
+    Payload bytes come along only when asked for. `by_subject`: no run of several subjects.
+    Notes publishes in the directory.
     """
     kind = record.kind
     if kind in (Kind.PUBLISHED, Kind.PUBLISHED_LIVE):
         yield _published(record, body, directory, payloads)
     elif kind in SETTLEMENTS:
-        yield from _settled(record, body, directory)
+        yield from _settled(record, body, directory, by_subject)
     elif kind == Kind.DELIVERED_LIVE:
         yield from _delivered_live(record, body, directory)
     else:
@@ -165,7 +175,7 @@ def _published(record: StoredRecord, body: Any, directory: Directory, payloads: 
         principal=person.principal,
         payload_hash=record.payload_hash,
         ids=ids,
-        sizes=body.sizes,
+        sizes=tuple(body.sizes),
     )
     if record.payload is not None:
         content = broker_pb2.BatchContent.FromString(record.payload)
@@ -176,17 +186,19 @@ def _published(record: StoredRecord, body: Any, directory: Directory, payloads: 
     return run
 
 
-def _settled(record: StoredRecord, body: Any, directory: Directory) -> Iterator[EventRun]:
+def _settled(
+    record: StoredRecord, body: Any, directory: Directory, by_subject: bool
+) -> Iterator[EventRun]:
     member, attempt, person, reason = _facts(record, body, directory)
     for first, last in ranges_of(record, body):
-        for piece in directory.messages(first, last):
+        for piece in _joined(directory.messages(first, last), by_subject):
             yield EventRun(
                 record.lsn,
                 record.at_ns,
                 record.kind,
                 piece.last - piece.first + 1,
                 piece.first,
-                piece.subject,
+                None if isinstance(piece, _Joined) else piece.subject,
                 record.key,
                 member,
                 person.peer,
@@ -194,7 +206,37 @@ def _settled(record: StoredRecord, body: Any, directory: Directory) -> Iterator[
                 attempt,
                 reason,
                 ids=piece.ids,
+                subjects=piece.subjects if isinstance(piece, _Joined) else (),
             )
+
+
+class _Joined(msgspec.Struct, gc=False):
+    """Batches in a row that were settled alike, whatever their subjects."""
+
+    first: int
+    last: int
+    ids: list[str]
+    subjects: list[str | None]
+
+
+def _joined(pieces: Iterator[Piece], by_subject: bool) -> Iterator[Piece | _Joined]:
+    """Single messages in a row as one: a run costs more than a row."""
+    joined: _Joined | None = None
+    for piece in pieces:
+        n = piece.last - piece.first + 1
+        if by_subject or n > JOINED_MAX:
+            if joined is not None:
+                yield joined
+                joined = None
+            yield piece
+            continue
+        if joined is None:
+            joined = _Joined(piece.first, piece.last, [], [])
+        joined.last = piece.last
+        joined.ids.extend(piece.ids or ("",) * n)
+        joined.subjects.extend((piece.subject,) * n)
+    if joined is not None:
+        yield joined
 
 
 def _delivered_live(record: StoredRecord, body: Any, directory: Directory) -> Iterator[EventRun]:
