@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from hermes.errors import HermesError, StoreError
-from hermes_inspect import export_folder, export_pass
+from hermes_inspect import export_pass
 from hermes_inspect.export import Request, export
 from hermes_inspect.export_manifest import load_key, load_public_key
 from hermes_inspect.export_options import ExportError, Options
@@ -164,13 +164,13 @@ def test_an_interrupted_export_goes_on_and_ends_with_the_same_bytes(
             raise OSError(28, "No space left on device")
         link(source, path)
 
-    monkeypatch.setattr(export_folder.os, "link", fail)
+    monkeypatch.setattr(os, "link", fail)
     with pytest.raises(OSError, match="No space"):
         export(Request(store, out))
     assert not (out / "manifest.json").exists()
     with pytest.raises(ExportError):
         verify_export(out)
-    monkeypatch.setattr(export_folder.os, "link", link)
+    monkeypatch.setattr(os, "link", link)
     with pytest.raises(ExportError, match="interrupted export with other options"):
         export(Request(store, out, Options(payloads=True)))
     assert export(Request(store, out)).resumed
