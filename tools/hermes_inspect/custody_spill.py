@@ -19,7 +19,7 @@ import msgspec
 
 from hermes_inspect.custody import PUBLISH, WINDOW_OFFSETS, Op
 
-BUFFERED_OPS_MAX: Final = 50_000
+BUFFERED_OPS_MAX: Final = 50_000  # an id counts as one, too
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(
@@ -51,7 +51,7 @@ class Spill:
 
     def _put(self, window: int, op: Op) -> None:
         self._buffers.setdefault(window, []).append(op)
-        self._buffered += 1
+        self._buffered += 1 if op[0] != PUBLISH or not op[6] else 1 + len(op[6])
 
     def flush(self, *, sync: bool = False) -> None:
         """Write what is buffered."""

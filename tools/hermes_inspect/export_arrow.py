@@ -15,7 +15,7 @@ Rules
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +30,10 @@ from hermes_inspect.rows import EventRun, kind_name
 ROW_GROUP_ROWS: Final = 131_072
 # What else a row group is made of, counted as rows, so that memory stays bounded.
 ROW_BYTES: Final = 128  # of a payload or a body
-HEADERS_COST: Final = 4  # of a message's headers
+HEADERS_COST: Final = 3  # of a message's headers, and of each of them
 RUN_COST: Final = 2  # of a run
 RECORD_COST: Final = 4  # of a record
 COMPRESSION_LEVEL: Final = 3
-BATCH_ROWS: Final = 65_536  # read at once
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _WORD: Final = pa.dictionary(pa.int32(), pa.string())  # text that repeats
@@ -224,7 +223,7 @@ class EventColumns:
             _pad(self._sizes, run.sizes, rows)
         if run.headers:
             _pad(self._headers, run.headers, rows)
-            self.cost += HEADERS_COST * n
+            self.cost += sum(map(_headers_cost, run.headers))
         if run.payloads:
             _pad(self._payloads, run.payloads, rows)
             self.cost += sum(run.sizes) // ROW_BYTES
@@ -338,6 +337,11 @@ def _pad(values: list[Any], more: Sequence[Any], rows: int) -> None:
     values.extend(more)
 
 
+def _headers_cost(entries: Mapping[str, str]) -> int:
+    size = sum(map(len, entries)) + sum(map(len, entries.values()))
+    return HEADERS_COST * (1 + len(entries)) + size // ROW_BYTES
+
+
 def _pairs(headers: list[Any]) -> list[Any]:
     """Headers as sorted pairs: protobuf's maps have no order of their own."""
     return [None if entry is None else sorted(entry.items()) for entry in headers]
@@ -379,12 +383,13 @@ def _time(ns: Any) -> Any:
 
 
 def read_records(path: Path) -> Iterator[list[tuple[Any, ...]]]:
-    """Rows of a file of records/, in its order, some at a time: (lsn, at_ns, kind, key,
+    """Rows of a file of records/, in its order, a row group at a time: (lsn, at_ns, kind, key,
     first, last, body, payload_hash, chain). Raises OSError, ValueError for no such file."""
     names = [field.name for field in RECORDS]
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=names):
-            yield list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number, columns=names)
+            yield list(zip(*(column.to_pylist() for column in group.columns), strict=True))
 
 
 def count_rows(path: Path) -> int:

@@ -12,7 +12,7 @@ consumers at a time, and written. Memory is bounded by the window and `OWNERS_AT
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -39,7 +39,8 @@ from hermes_inspect.export_plan import DAY_NS, Plan, Progress, Watcher, date_of
 from hermes_inspect.export_source import Source
 from hermes_inspect.rows import SETTLEMENTS, parse_body
 
-OWNERS_AT_ONCE: Final = 32
+OWNERS_AT_ONCE: Final = 16
+WRITTEN_ROWS_MIN: Final = 65_536  # gathered of several consumers before they are written
 FILE_ROWS: Final = 4_000_000
 FILE_WINDOWS: Final = 16
 
@@ -170,10 +171,10 @@ class CustodyWriter:
         day: int,
         wanted: bytes | None,
     ) -> int:
-        tables = []
-        omitted = 0
+        rows, waiting = 0, 0
+        tables: list[Any] = []
         for board in boards.values():
-            table, left_out = custody_table(
+            table, omitted = custody_table(
                 board,
                 begin,
                 end,
@@ -181,12 +182,15 @@ class CustodyWriter:
                 self._plan.last_lsn,
                 all_rows=self._plan.whole,
             )
-            omitted += left_out
+            self._progress.count("custody", table.num_rows, omitted)
+            rows += table.num_rows
             if table.num_rows:
                 tables.append(table)
-        rows: int = sum(table.num_rows for table in tables)
-        self._progress.count("custody", rows, omitted)
-        if rows:
+                waiting += table.num_rows
+            if waiting >= WRITTEN_ROWS_MIN:
+                self._writer(day, window.base + begin).write(concat(tables, "custody"))
+                tables, waiting = [], 0
+        if tables:
             self._writer(day, window.base + begin).write(concat(tables, "custody"))
         return rows
 
