@@ -27,7 +27,7 @@ from hermes.log import line, schema
 from hermes.log.catalog import Entry, FolderCatalog, Source, position_of, position_of_offset
 from hermes.log.connections import Connections
 from hermes.log.database import explain, fetch_one
-from hermes.log.facts import SegmentFacts
+from hermes.log.facts import SegmentFacts, SegmentStart
 from hermes.log.page import Page
 from hermes.log.port import KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
@@ -261,6 +261,10 @@ class SqliteReader:
                 )
             )
         return infos
+
+    def start_of(self, entry: Entry) -> SegmentStart | None:
+        """Store, first lsn and the mark before a segment; None if it is gone."""
+        return self.look(entry, lambda db: read_start(db, entry.path.name))
 
     def describe(self, entry: Entry) -> SegmentFacts | None:
         """What one segment holds at this moment; None if it is gone."""

@@ -38,11 +38,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("hermes_inspect.stats", "Count messages and bytes, measure latencies."),
     "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
     "verify": ("hermes_inspect.verify", "Recompute the hash chain and check every digest."),
+    "export": ("hermes_inspect.export_command", "Write Parquet for audits."),
 }
 
 # Moves up when it is built.
 PROMISED = {
-    "export": "Write records to Parquet or JSON lines.",
     "sql": "Query the store with SQL.",
 }
 

@@ -59,6 +59,14 @@ def verify(
         bool,
         typer.Option("--indexes", help="Also compare the indexes, which no hash covers. Slow."),
     ] = False,
+    exported: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="OUT",
+            help="Check an export instead, without the store; --pubkey is a PEM file then.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Recompute the hash chain and check every digest, seal and checkpoint.
@@ -67,6 +75,8 @@ def verify(
     exactly), 2 when it cannot be read. A server may be running.
     """
     try:
+        if exported is not None:
+            raise typer.Exit(_check_export(exported, pubkey or []))
         folder = store_path(store_option, store)
         code = _run(folder, checkpoints, pubkey or [], indexes=indexes, as_json=as_json)
     except HermesError as error:
@@ -105,6 +115,27 @@ def _run(
         for line in _lines(folder, verdict, keys, secs):
             typer.echo(line)
     return 0 if verdict.sound else EXIT_BROKEN
+
+
+def _check_export(out: Path, pubkey: list[str]) -> int:
+    """Check the files of an export, its chain and its signature."""
+    from hermes_inspect.export_manifest import load_public_key
+    from hermes_inspect.export_progress import Bar
+    from hermes_inspect.export_verify import verify_export
+
+    key = load_public_key(Path(pubkey[0])) if pubkey else None
+    with Bar() as bar:
+        found = verify_export(out, key, bar)
+    for text in found.breaks:
+        typer.echo(f"hermes-inspect verify: {' '.join(text.split())}", err=True)
+    if not found.ok:
+        return EXIT_BROKEN
+    signed = ", signature holds" if found.signed else ""
+    typer.echo(
+        f"records {found.first_lsn}..{found.last_lsn} of store {found.store_id}: "
+        f"chain holds{signed}, the last link is {found.chain_last}"
+    )
+    return 0
 
 
 @contextmanager
