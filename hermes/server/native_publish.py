@@ -135,6 +135,9 @@ class PublishBatches:
             max_frame_bytes=self._config.frame_bytes_max,
             last_sequence=last_sequence,
         )
+        if not last_sequence:
+            self._say_opened(opened)
+            return
         # What it says of the producer must be true whatever happens: wait for the disk.
         engine.journal.after_commit(partial(self._say_opened, opened))
         self._host.wake()
