@@ -69,6 +69,11 @@ class HermesSystem:
         """The highest resident memory since the start."""
         return self.server.rss_bytes(peak=True) if self.server else 0
 
+    @property
+    def store(self) -> Path:
+        """Folder of the store."""
+        return self._store
+
     def store_bytes(self) -> int:
         """Size of the store on disk."""
         return sum(file.stat().st_size for file in self._store.rglob("*") if file.is_file())

@@ -7,6 +7,8 @@ not count: the sample carries the reason instead.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +236,28 @@ def restart(setting: Setting) -> Figure:
     return Figure(full_ms, {"empty_ms": empty_ms, "store_gb": store_bytes / _GB})
 
 
+def export(setting: Setting) -> Figure:
+    """Of a store at rest whose every message was delivered and acked; payloads stay out."""
+    system = _hermes(setting)
+    with served(setting, system) as (address, checked):
+        checked.job = setting.job(Role.CONSUME, address)
+        producing = setting.job(Role.PRODUCE, address)
+        checked.consumed, checked.published = run_together(setting.folder, checked.job, producing)
+    out = setting.folder / "export"
+    command = [sys.executable, "-m", "hermes_inspect", "export", str(out)]
+    started_ns = _CLOCK.monotonic_ns()
+    done = subprocess.run(
+        [*command, "--store", str(system.store)], capture_output=True, text=True, check=False
+    )
+    seconds = (_CLOCK.monotonic_ns() - started_ns) / 1e9
+    if done.returncode:
+        raise CheckFailedError(f"the export ended with {done.returncode}: {done.stderr[-200:]}")
+    rows = msgspec.json.decode((out / "manifest.json").read_bytes())["rows"]
+    if rows["custody"] != checked.published.messages:
+        raise CheckFailedError(f"{rows['custody']} rows of custody")
+    return Figure(rows["events"] / seconds, {"seconds": seconds, "events": rows["events"]})
+
+
 def gc(setting: Setting) -> Figure:
     """Fill more than a segment with everything kept, then start with nothing kept."""
     filler = _hermes(setting, SEGMENT_BYTES=_GC_SEGMENT_BYTES)
@@ -293,6 +317,7 @@ SCENARIOS: Final[dict[Kind, Callable[[Setting], Figure]]] = {
     Kind.PACED: paced,
     Kind.IDLE: idle,
     Kind.RESTART: restart,
+    Kind.EXPORT: export,
     Kind.GC: gc,
 }
 

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from hermes_bench.report import Answer, Line, Report, ratio
 from hermes_bench.stats import number
-from hermes_bench.workloads import NOT_BUILT, WORKLOADS
+from hermes_bench.workloads import WORKLOADS
 
 _TITLES = {workload.name: workload.title for workload in WORKLOADS}
 _STYLES = {Answer.MET: "green", Answer.MISSED: "red", Answer.UNKNOWN: "yellow"}
@@ -25,8 +25,6 @@ def print_report(report: Report, console: Console) -> None:
     for warning in report.warnings:
         console.print(f"WARNING: {warning}", style="bold red")
     for name, why in report.missing.items():
-        console.print(f"not measured: {name}: {why}", style="yellow")
-    for name, why in NOT_BUILT.items():
         console.print(f"not measured: {name}: {why}", style="yellow")
 
 

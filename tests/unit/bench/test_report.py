@@ -125,7 +125,6 @@ def test_the_table_names_what_is_missing_and_what_failed() -> None:
         "no address given",
         "≥ 20 × nats",
         "nothing to compare with: nats",
-        "Parquet export",
         "WARNING: the code changed",
     ):
         assert part in text
