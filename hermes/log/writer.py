@@ -181,11 +181,20 @@ class Writer:
     def _commit(self, group: Group) -> None:
         if self._checkpoint_wanted:
             self._checkpoint_wanted = False
-            self.active.checkpoint()
+            self._checkpoint()
         self._with_reserve(lambda: self.active.commit(group.records, group.size_bytes))
         self._tell(group)
         if self.active.wants_checkpoint:
             self.on_long_wal()
+
+    def _checkpoint(self) -> None:
+        try:
+            self.active.checkpoint()
+        except (apsw.FullError, OSError) as error:
+            if not is_full(error):
+                raise
+            # Nothing is lost: the WAL keeps what could not be copied, and grows on.
+            _log.warning("no space for a checkpoint: %s", error)
 
     def _roll(self, roll: Roll) -> None:
         old = self.active

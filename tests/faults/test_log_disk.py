@@ -155,6 +155,19 @@ def test_a_full_disk_frees_the_reserve_and_tries_again(
     assert reopened(tmp_path) == [1, 2, 3, 4]
 
 
+def test_a_full_disk_at_the_writers_checkpoint_stops_nothing(
+    tmp_path: Path, log: SqliteLog, faults: Faults, outcomes: Outcomes
+) -> None:
+    """Found in review: what the WAL holds is durable, so a copy that fails may wait."""
+    outcomes.wait_for(log.append([publish(1, payload=b"x" * 200_000)], 2))
+    faults.writes[".segment"] = (apsw.FullError, 1)
+    log._writer.ask_for_checkpoint()
+    outcomes.wait_for(log.append([publish(2)], 3))
+    assert faults.struck.is_set()
+    log.close()
+    assert reopened(tmp_path) == [1, 2, 3]
+
+
 def test_a_disk_that_stays_full_is_final(
     tmp_path: Path, log: SqliteLog, faults: Faults, outcomes: Outcomes
 ) -> None:
