@@ -25,11 +25,13 @@ from typing import Final
 import apsw
 
 from hermes import limits
+from hermes.clock import Clock
 from hermes.log.connections import Connections
 from hermes.log.database import connect
 from hermes.log.head import HeadFile, sync_folder
 from hermes.log.schema import PAGE_BYTES
-from hermes.log.segment import ActiveSegment, remove_files, seal_file
+from hermes.log.segment import ActiveSegment, seal_file
+from hermes.log.shrinking import STEP_SECONDS, Shrinking
 from hermes.log.space import Space
 
 _log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Housekeeper:
         head: HeadFile,
         space: Space,
         unsealed: list[Path],
+        clock: Clock,
         vfs: str = "",
     ) -> None:
         self._active = active
@@ -60,6 +63,7 @@ class Housekeeper:
         self._space = space
         self._vfs = vfs
         self._unsealed = unsealed
+        self._shrinking = Shrinking(clock)
         self._dropped: deque[Path] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -81,7 +85,10 @@ class Housekeeper:
         self._wake.set()
 
     def remove(self, path: Path) -> None:
-        """Unlink a dropped segment soon; if the process dies before, the next open does."""
+        """Unlink a dropped segment soon, and give its space back by and by.
+
+        If the process dies before, the next open does.
+        """
         self._connections.forget(path)
         self._dropped.append(path)
         self._wake.set()
@@ -96,7 +103,7 @@ class Housekeeper:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._wake.wait(TICK_SECONDS)
+                self._wake.wait(STEP_SECONDS if self._shrinking else TICK_SECONDS)
                 self._wake.clear()
                 if not self._stopping:
                     self._round()
@@ -104,12 +111,14 @@ class Housekeeper:
             self._on_error(error)
         finally:
             self._close()
+            self._shrinking.close()
 
     def _round(self) -> None:
         self._space.refresh()
         try:
             self._checkpoint()
             self.finish_files()
+            self._shrinking.step()
         except apsw.FullError as error:
             # The WAL keeps what could not be copied; a later round copies it.
             _log.warning("no space for a checkpoint: %s", error)
@@ -150,7 +159,7 @@ class Housekeeper:
                 self._unsealed.remove(path)
             # HEAD may lag after a power loss; never behind what is gone.
             self._head.sync()
-            remove_files(path)
+            self._shrinking.take(path)
             sync_folder(path.parent)
         for path in tuple(self._unsealed):
             self._connections.forget(path)

@@ -56,10 +56,12 @@ def open_log(
     range that is missing or damaged), StoreError (no folder, not writable, not a store).
     """
     folder = Path(path).absolute()
-    at_ns = (clock or SystemClock()).wall_ns()
-    opened = open_store(folder, at_ns=at_ns, accept_loss=accept_loss, vfs=vfs)
+    clock = clock or SystemClock()
+    opened = open_store(folder, at_ns=clock.wall_ns(), accept_loss=accept_loss, vfs=vfs)
     try:
-        return SqliteLog(folder, opened, listener, low_space_bytes=low_space_bytes, vfs=vfs)
+        return SqliteLog(
+            folder, opened, listener, low_space_bytes=low_space_bytes, clock=clock, vfs=vfs
+        )
     except BaseException as error:
         opened.active.close()
         opened.head.close()
@@ -79,6 +81,7 @@ class SqliteLog:
         listener: Listener,
         *,
         low_space_bytes: int,
+        clock: Clock,
         vfs: str,
     ) -> None:
         self._folder = folder
@@ -112,6 +115,7 @@ class SqliteLog:
             head=opened.head,
             space=self._space,
             unsealed=opened.unsealed,
+            clock=clock,
             vfs=vfs,
         )
         self._writer.on_rolled = self._keeper.seal
