@@ -27,7 +27,7 @@ from hermes.clock import Clock
 from hermes.log.segment import remove_files
 
 # Measured with 4 to 64 MiB: up to 16 the syncs beside it are hardly slower than without.
-STEP_BYTES: Final = 8 << 20
+STEP_BYTES: Final = 4 << 20
 STEP_SECONDS: Final = 0.05
 REST_NS: Final = 5_000_000_000
 

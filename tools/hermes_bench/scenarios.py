@@ -31,13 +31,13 @@ _MB: Final = 1_000_000
 _GB: Final = 1_000 * _MB
 # The GC scenario: when the server collects after its start, and how long is published.
 _GC_DUE_SECONDS: Final = 8
-_GC_RUN_SECONDS: Final = 24
+_GC_RUN_SECONDS: Final = 32
 _GC_RATE: Final = 500.0
 _GC_SEGMENT_BYTES: Final = _GB
 # What belongs to the drop: from so long before a segment's file has lost its name to so long
 # after, when its space is given back too.
 _GC_BEFORE_NS: Final = 500_000_000
-_GC_AFTER_NS: Final = 12_500_000_000
+_GC_AFTER_NS: Final = 19_000_000_000
 _GC_POLL_SECONDS: Final = 0.01
 
 _CLOCK: Final = SystemClock()
