@@ -7,6 +7,7 @@ only written.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -72,6 +73,13 @@ class Output:
 
     def flush(self) -> None:
         self._out.flush()
+
+
+def is_screen() -> bool:
+    """Whether there is a terminal that a screen can be drawn on and keys typed at."""
+    able = os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
+    # The screen is drawn on stderr.
+    return able and all(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def clockface(*, local: bool) -> Clockface:
