@@ -38,12 +38,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stats": ("hermes_inspect.stats", "Count messages and bytes, measure latencies."),
     "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
     "verify": ("hermes_inspect.verify", "Recompute the hash chain and check every digest."),
+    "sql": ("hermes_inspect.sql", "Ask the log in SQL, which can only read."),
 }
 
 # Moves up when it is built.
 PROMISED = {
     "export": "Write records to Parquet or JSON lines.",
-    "sql": "Query the store with SQL.",
 }
 
 
