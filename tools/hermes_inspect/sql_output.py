@@ -95,7 +95,9 @@ def cell(value: Any) -> str:
 
 def write_csv(out: Output, answer: Answer) -> None:
     """As RFC 4180 has it, with plain line ends."""
-    for line in chain([answer.columns], answer):
+    rows = iter(answer)
+    first = list(islice(rows, 1))  # a statement that fails at once has no head either
+    for line in chain([answer.columns], first, rows):
         out.raw(",".join(map(csv_field, line)) + "\n")
 
 

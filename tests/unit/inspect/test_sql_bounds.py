@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hermes.log.sql_table import Condition
 from hermes_inspect.sql_bounds import ANY, integers, kinds_named, texts
 from hermes_inspect.sql_tables import records_search
 
-COMPARE = {
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": lambda a, b: a == b,
     "<": lambda a, b: a < b,
     "<=": lambda a, b: a <= b,
@@ -54,14 +55,16 @@ def test_null_fits_nothing() -> None:
 def test_texts() -> None:
     several = Condition("t", "in", {"a", "b", None})
     assert texts([], "t") is None
-    assert texts([several, Condition("other", "=", "x")], "t") == {"a", "b"}
-    assert texts([several, Condition("t", "=", "b")], "t") == {"b"}
+    assert texts([several, Condition("other", "=", "x")], "t") == frozenset({"a", "b"})
+    assert texts([several, Condition("t", "=", "b")], "t") == frozenset({"b"})
     assert texts([Condition("t", "=", 5)], "t") is None
 
 
 def test_kinds_by_name() -> None:
     assert kinds_named(None) is None
-    assert kinds_named(frozenset({"acked", "kind_40", "nonsense", "kind_x"})) == {Kind.ACKED, 40}
+    assert kinds_named(frozenset({"acked", "kind_40", "nonsense", "kind_x"})) == frozenset(
+        {Kind.ACKED, 40}
+    )
     assert kinds_named(frozenset({"nonsense"})) == frozenset()
     # A walk cannot ask for it, so it asks for any.
     assert kinds_named(frozenset({"kind_99"})) is None
