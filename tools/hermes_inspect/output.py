@@ -58,6 +58,10 @@ class Output:
         """One line. The caller escapes what came from elsewhere."""
         self._printer.line(text)
 
+    def raw(self, text: str) -> None:
+        """Text as it is. The caller escapes what came from elsewhere, and ends lines."""
+        self._out.write(text)
+
     def table(self, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
         """A table that fits into the width; for the marks of columns see `Printer.table`."""
         self._printer.table(columns, rows)
