@@ -70,8 +70,16 @@ FILTERS_CACHED_MAX: Final = 256
 # A search that no index serves walks so many records per call; what an index gives out of
 # order is sorted when it is no more than so many.
 SEARCH_WALK_MAX: Final = 100_000
+# So few records are walked even where the index of offsets would do.
+SEARCH_SHORT_MAX: Final = 500
 SEARCH_SORTED_MAX: Final = 20_000
 SEARCH_LINES_MERGED_MAX: Final = 64
+# SQL for people: what SQLite may take in all, for one value, for the text of a statement;
+# and how many of its steps lie between two looks at the clock.
+SQL_MEMORY_BYTES_MAX: Final = 512 * MIB
+SQL_VALUE_BYTES_MAX: Final = 256 * MIB
+SQL_STATEMENT_BYTES_MAX: Final = MIB
+SQL_STEPS_PER_CHECK: Final = 10_000
 # Records at the end of the log whose chain is recomputed at open.
 TAIL_CHECK_RECORDS: Final = 1_000
 

@@ -40,16 +40,24 @@ _Row = tuple[int, int | None, int | None, int | None]
 
 
 class Search(msgspec.Struct, frozen=True):
-    """What to find: all that is given must hold. Offsets: the hull shares one with them."""
+    """What to find: all that is given must hold. Offsets: the hull shares one with them.
+
+    `names` are whole keys, each found by a look-up of its own; with them `keys` is not asked.
+    """
 
     kinds: frozenset[int] | None = None
     keys: KeyFilter | None = None
+    names: frozenset[str] | None = None
     first_offset: int | None = None
     last_offset: int | None = None
 
     @property
     def everything(self) -> bool:
-        return self.kinds is None and self.keys is None and not self.by_offset
+        return self.kinds is None and not self.by_key and not self.by_offset
+
+    @property
+    def by_key(self) -> bool:
+        return self.keys is not None or self.names is not None
 
     @property
     def by_offset(self) -> bool:
@@ -91,7 +99,7 @@ def search(
         span = _Span(low, high, newest_first, limit if wanted.everything else steps)
 
         def gather(db: apsw.Connection, entry: Entry = entry, span: _Span = span) -> int | None:
-            ids = None if wanted.keys is None else reader.matching_ids(db, entry, wanted.keys)
+            ids = _key_ids(reader, db, entry, wanted)
             rows = span.rows(db, wanted, ids)
             for lsn, key, first, last in rows:
                 if not _fits(wanted, ids, key, first, last):
@@ -172,6 +180,16 @@ def _end(reader: SqliteReader, before_lsn: int) -> int:
     return 1
 
 
+def _key_ids(
+    reader: SqliteReader, db: apsw.Connection, entry: Entry, wanted: Search
+) -> set[int] | None:
+    """The wanted keys in the dictionary of a segment; None: any, or none."""
+    if wanted.names is not None:
+        found = (db.execute(schema.KEY_ID, (name,)).fetchone() for name in wanted.names)
+        return {row[0] for row in found if row is not None}
+    return None if wanted.keys is None else reader.matching_ids(db, entry, wanted.keys)
+
+
 def _fits(
     wanted: Search, ids: set[int] | None, key: int | None, first: int | None, last: int | None
 ) -> bool:
@@ -196,6 +214,8 @@ class _Span:
         kinds = wanted.kinds
         self._clip(db)
         if ids is not None:
+            if not ids:
+                return ()
             lines = [
                 (key, kind)
                 for key in sorted(ids)[: limits.SEARCH_LINES_MERGED_MAX + 1]
@@ -205,8 +225,9 @@ class _Span:
                 return self._merged(db, schema.SPAN_OF_KEY, lines)
         elif kinds is not None and min(kinds, default=0) >= FIRST_RARE_KIND:
             return self._merged(db, schema.SPAN_OF_KIND, [(kind,) for kind in sorted(kinds)])
-        if self.high - self.low > self.steps and (
-            wanted.by_offset or (kinds is not None and kinds <= _NUMBERED)
+        length = self.high - self.low
+        if (wanted.by_offset and length > limits.SEARCH_SHORT_MAX) or (
+            kinds is not None and kinds <= _NUMBERED and length > self.steps
         ):
             found = self._by_offset(db, kinds, *wanted.offsets)
             if found is not None:

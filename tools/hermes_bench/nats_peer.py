@@ -24,6 +24,8 @@ STREAM: Final = "BENCH"
 ALL: Final = "bench.>"
 MAX_IN_FLIGHT: Final = 20_000
 _SILENCE_SECONDS: Final = 3.0
+_STREAM_ATTEMPTS: Final = 20
+_STREAM_RETRY_SECONDS: Final = 0.05
 
 _CLOCK: Final = SystemClock()
 
@@ -118,11 +120,24 @@ class NatsDriver(BaseDriver):
         if job.role == "subscribe":
             await self._open_live(job)
         elif job.role != "publish-live":
-            from nats.js.api import StreamConfig
-
-            await self._js.add_stream(StreamConfig(name=STREAM, subjects=[ALL]))
+            await self._make_stream()
         if job.role == "consume":
             await self._open_consumer(job)
+
+    async def _make_stream(self) -> None:
+        """Producer and consumer both make it, and the server refuses one that comes too close."""
+        from nats.js.api import StreamConfig
+        from nats.js.errors import BadRequestError
+
+        for attempt in range(_STREAM_ATTEMPTS):
+            try:
+                await self._js.add_stream(StreamConfig(name=STREAM, subjects=[ALL]))
+            except BadRequestError:
+                if attempt + 1 == _STREAM_ATTEMPTS:
+                    raise
+                await asyncio.sleep(_STREAM_RETRY_SECONDS)
+            else:
+                return
 
     async def _connect(self) -> Any:
         connection = await _nats().connect(self._url)

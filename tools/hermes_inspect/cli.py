@@ -3,7 +3,7 @@
 Theory: every promised command has its name and its help from the first version on, so
 that scripts and people learn one surface. A command lives in a module of its own, which
 has an `app` and is imported only when the command is named; to add one is a line in
-`COMMANDS`. One that is not built refuses in one line with exit code 2; it never pretends.
+`COMMANDS`.
 
 Exit codes: those of `hermes.cli.running`, and for a store that cannot be shown those of
 `hermes_inspect.store`: 3 there is none, 4 it is newer, 5 damaged, 6 empty, 7 unreadable.
@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import typer.main
 
-from hermes.cli.groups import Lazy, single
+from hermes.cli.groups import Lazy
 from hermes.cli.running import EXIT_USAGE, run_app
 from hermes.errors import HermesError
-
-EXIT_NOT_BUILT = 2
 
 # A command, its module, and its line in the help. The module has an `app` (groups.single).
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -39,36 +37,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "at": ("hermes_inspect.at", "Show the state of the broker at a past moment."),
     "verify": ("hermes_inspect.verify", "Recompute the hash chain and check every digest."),
     "export": ("hermes_inspect.export_command", "Write Parquet for audits."),
-}
-
-# Moves up when it is built.
-PROMISED = {
-    "sql": "Query the store with SQL.",
+    "sql": ("hermes_inspect.sql", "Ask the log in SQL, which can only read."),
 }
 
 
 class Commands(Lazy):
-    modules = COMMANDS | {
-        name: ("", f"{summary} (not built yet)") for name, summary in PROMISED.items()
-    }
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in PROMISED:
-            return _refusal(cmd_name)
-        return super().get_command(ctx, cmd_name)
-
-
-def _refusal(name: str) -> Any:
-    """A command that takes any arguments and refuses."""
-
-    def refuse() -> None:
-        typer.echo(f"hermes-inspect: {name} is not built yet in this version", err=True)
-        raise typer.Exit(EXIT_NOT_BUILT)
-
-    command = typer.main.get_command(single(refuse))
-    command.name = name
-    command.context_settings = {"allow_extra_args": True, "ignore_unknown_options": True}
-    return command
+    modules = COMMANDS
 
 
 app = typer.Typer(

@@ -1,7 +1,8 @@
 """`hermes-inspect log`: the records, as lines or JSON objects.
 
-This is the plain side, for pipes, scripts and `--no-tui`. Which records are wanted is in
-`filters.py`, how they are found in `query.py`, what a line looks like in `views.py`.
+On a terminal the screen of `tui/` opens; this is the plain side, for pipes, scripts and
+`--no-tui`. Which records are wanted is in `filters.py`, how they are found in `query.py`,
+what a line looks like in `views.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hermes.cli.options import UsageError
 from hermes_inspect import output
 from hermes_inspect.fields import record_fields
 from hermes_inspect.filters import Filter, message_holds
-from hermes_inspect.model import Message, RecordView, messages_of
+from hermes_inspect.model import Gap, Item, Message, RecordView, messages_of
 from hermes_inspect.options import (
     ConsumerOption,
     FollowOption,
@@ -39,9 +40,10 @@ from hermes_inspect.options import (
 )
 from hermes_inspect.output import Output
 from hermes_inspect.payloads import PAYLOAD_MODES, message_lines
-from hermes_inspect.query import Gap, Item, Records
+from hermes_inspect.query import Records
 from hermes_inspect.sessions import Sessions
 from hermes_inspect.store import Store, StoreArgument, StoreOption, open_store, store_path
+from hermes_inspect.times import Clockface
 from hermes_inspect.views import LineStyle, date_line, gap_line, record_line
 
 # A commit takes a millisecond; a person sees no difference below a tenth of a second.
@@ -70,8 +72,9 @@ def log(
     local: LocalOption = False,
     no_tui: NoTuiOption = False,
 ) -> None:
-    """Show the records of the log, the oldest first."""
-    del no_tui  # lines are all there is
+    """Show the records of the log: on a screen, or as lines, the oldest first."""
+    # A number of lines, or lines for ever, is asked of a list, not of a screen.
+    plain = no_tui or json or follow or limit is not None or last is not None
     if payload is not None and payload not in PAYLOAD_MODES:
         raise UsageError(f"--payload {payload!r}: expected {', '.join(PAYLOAD_MODES)}")
     if limit is not None and last is not None:
@@ -90,12 +93,24 @@ def log(
     )
     with open_store(store_path(store_option, store)) as opened:
         output.tell_state(opened)
+        if not plain and output.is_screen():
+            _show_screen(opened, wanted, face, payload or "auto")
+            return
         lines = Lines(opened, wanted, LineStyle(face), payload=payload, json=json)
         records = Records(opened, wanted, payloads=payload is not None)
         at = _show_stored(records, lines, limit=limit, last=last, follow=follow)
         if follow and at is not None:
             _follow(opened, records, lines, at, limit)
         output.exit_for(opened, damaged=lines.damaged)
+
+
+def _show_screen(store: Store, wanted: Filter, face: Clockface, payload: str) -> None:
+    """The TUI, until it is left."""
+    from hermes_inspect.tui.app import run  # slow to import, and only here of use
+
+    # Whoever watches a busy server leaves it the processor.
+    os.nice(FOLLOW_NICENESS)
+    output.exit_for(store, damaged=run(store, wanted, face, payload))
 
 
 def _show_stored(

@@ -92,6 +92,17 @@ class RecordView(msgspec.Struct, frozen=True):
         return self.record.payload_hash is not None and self.record.payload is None
 
 
+class Gap(msgspec.Struct, frozen=True):
+    """Records that should be there and cannot be shown: lsns, both included, and why."""
+
+    first_lsn: int
+    last_lsn: int
+    why: str
+
+
+Item = RecordView | Gap
+
+
 class Message(msgspec.Struct, frozen=True):
     """One message of a publish. `offset` is None for a live one."""
 

@@ -7,6 +7,7 @@ only written.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -57,6 +58,10 @@ class Output:
         """One line. The caller escapes what came from elsewhere."""
         self._printer.line(text)
 
+    def raw(self, text: str) -> None:
+        """Text as it is. The caller escapes what came from elsewhere, and ends lines."""
+        self._out.write(text)
+
     def table(self, columns: Sequence[str], rows: Iterable[Iterable[str]]) -> None:
         """A table that fits into the width; for the marks of columns see `Printer.table`."""
         self._printer.table(columns, rows)
@@ -72,6 +77,13 @@ class Output:
 
     def flush(self) -> None:
         self._out.flush()
+
+
+def is_screen() -> bool:
+    """Whether there is a terminal that a screen can be drawn on and keys typed at."""
+    able = os.environ.get("TERM", "") not in {"", "dumb", "unknown"}
+    # The screen is drawn on stderr.
+    return able and all(one.isatty() for one in (sys.stdin, sys.stdout, sys.stderr))
 
 
 def clockface(*, local: bool) -> Clockface:

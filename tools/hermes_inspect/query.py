@@ -20,23 +20,12 @@ from hermes.log.record import Kind, StoredRecord
 from hermes.log.schema import INTEGER_MAX
 from hermes.log.search import Search, lsn_at_time, search
 from hermes_inspect.filters import Filter, fits
-from hermes_inspect.model import RecordView, view_of
+from hermes_inspect.model import Gap, Item, RecordView, view_of
 from hermes_inspect.store import Store
 
 PAGE_RECORDS: Final = 500
 WALK_RECORDS: Final = 2_000
 PAGE_BYTES: Final = 8 * limits.MIB
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Records that should be there and cannot be shown: lsns, both included, and why."""
-
-    first_lsn: int
-    last_lsn: int
-    why: str
-
-
-Item = RecordView | Gap
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -50,10 +50,11 @@ class Sessions:
                     event.client_version,
                     event.client_id,
                 )
-        return self._of_oldest_snapshot.get(session)
+        return self.oldest.get(session)
 
     @cached_property
-    def _of_oldest_snapshot(self) -> dict[int, Session]:
+    def oldest(self) -> dict[int, Session]:
+        """The sessions that were open where the log now begins, by their lsns."""
         entries = self._reader.entries()
         if not entries:
             return {}

@@ -14,7 +14,7 @@ from typing import Final
 from hermes.cli.groups import single
 from hermes.cli.text import counted
 from hermes_inspect import output
-from hermes_inspect.model import kind_name
+from hermes_inspect.model import Gap, kind_name
 from hermes_inspect.options import (
     JsonOption,
     LocalOption,
@@ -24,7 +24,7 @@ from hermes_inspect.options import (
     typed_filter,
 )
 from hermes_inspect.output import Output
-from hermes_inspect.query import Gap, Records
+from hermes_inspect.query import Records
 from hermes_inspect.store import Store, StoreArgument, StoreOption, open_store, store_path
 from hermes_inspect.tally import (
     ConsumerTally,

@@ -110,6 +110,11 @@ class LineStyle(msgspec.Struct, frozen=True):
 
 def record_line(view: RecordView, who: Who, style: LineStyle) -> Text:
     """A record on one line, or folded under itself where the terminal is too narrow."""
+    return folded(*record_parts(view, who, style), style.columns)
+
+
+def record_parts(view: RecordView, who: Who, style: LineStyle) -> tuple[Text, Text]:
+    """The two parts of its line: where, when and of which kind; what it says."""
     face = style.face
     when = face.moment(view.at_ns) if style.dates else face.time(view.at_ns)
     kind = style_of(view.kind)
@@ -117,7 +122,7 @@ def record_line(view: RecordView, who: Who, style: LineStyle) -> Text:
     line.append(f"{view.lsn:>{LSN_COLUMNS}} ", "dim")
     line.append(f"{when} ", "dim")
     line.append(f"{kind_text(view.name):<{KIND_COLUMNS}} ", kind)
-    return folded(line, record_text(view, who, short=not style.dates), style.columns)
+    return line, record_text(view, who, short=not style.dates)
 
 
 def folded(front: Text, rest: Text, columns: int | None) -> Text:

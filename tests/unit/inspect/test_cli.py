@@ -32,16 +32,6 @@ def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert "--store" in out
 
 
-@pytest.mark.parametrize("name", list(cli.PROMISED))
-def test_an_unbuilt_command_refuses_in_one_line(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.run([name, "store", "--flag", "3"]) == cli.EXIT_NOT_BUILT
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err == f"hermes-inspect: {name} is not built yet in this version\n"
-
-
 def test_no_command_is_a_wrong_invocation(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([]) == 2
     assert "Commands:" in capsys.readouterr().err
