@@ -45,9 +45,6 @@ QUEUE_PUBLISH_BYTES_MAX: Final = 64 * MIB
 QUEUED_OVERHEAD_BYTES: Final = KIB
 TRANSACTION_BYTES_MAX: Final = 8 * MIB
 TRANSACTION_RECORDS_MAX: Final = 10_000
-# What is decided while a commit is under way gathers up to this before it is handed over.
-WAITING_RECORDS_MAX: Final = 64
-WAITING_BYTES_MAX: Final = 64 * KIB
 RESERVE_BYTES: Final = 16 * MIB
 WAL_CHECKPOINT_BYTES: Final = 4 * MIB
 # When no more than this is left the writer copies it itself, so that the WAL starts over;

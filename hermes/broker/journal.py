@@ -87,19 +87,6 @@ class Journal:
         """Nothing recorded in this turn, nothing waiting for a commit."""
         return not (self._records or self._group.effects or self._pending)
 
-    @property
-    def can_wait(self) -> bool:
-        """Whether what was recorded may as well wait for the commit that is under way.
-
-        It is little, and would be committed only after that one anyway; until then more
-        may come to share its transaction.
-        """
-        return (
-            bool(self._pending)
-            and 0 < len(self._records) < limits.WAITING_RECORDS_MAX
-            and self._group.bytes < limits.WAITING_BYTES_MAX
-        )
-
     def flush(self) -> None:
         """End of a turn: hand its records to the log as one group."""
         group, self._group = self._group, Group()

@@ -2,8 +2,7 @@
 
 Theory: the engine is synchronous. The host calls `turn` once per loop iteration in which
 something happened, so that all commands of that iteration share one group of records;
-while a commit is under way, a turn with little to commit waits for it and gathers more.
-The host reads beside the loop on a few threads, and brings outcomes from the log's thread.
+reads beside the loop on a few threads; and brings outcomes from the log's thread.
 
 A host lives as long as its engine. When the log fails, or the engine itself breaks, it
 fails once: every stream ends with UNAVAILABLE and `failed` is set; what follows is the
@@ -49,8 +48,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._readers = ThreadPoolExecutor(limits.READER_THREADS_MAX, "hermes-reader")
-        self._turn_is_due = False  # something happened since the last one
-        self._turn_is_scheduled = False
+        self._turn_is_due = False
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at_ns: int | None = None
         self._room: list[asyncio.Future[None]] = []  # publishers that wait for the log
@@ -73,16 +71,9 @@ class Host:
 
     def wake(self) -> None:
         """Run a turn after what is running now. On the loop's thread."""
-        self._turn_is_due = True
-        if not self._turn_is_scheduled:
-            self._turn_is_scheduled = True
-            self._loop.call_soon(self._turn_if_due)
-
-    def _turn_if_due(self) -> None:
-        self._turn_is_scheduled = False
-        # What can wait is brought by the outcome of the commit that is under way.
-        if self._turn_is_due and not self.engine.journal.can_wait:
-            self._turn()
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         self._turn_is_due = False
@@ -156,8 +147,6 @@ class Host:
         except Exception as error:  # noqa: BLE001 - an effect is lost: stop
             self.fail(error)
             return
-        if self._turn_is_due and not self._turn_is_scheduled:
-            self._turn()
         if self._room and not self.engine.publish_blocked:
             _release(self._room)
         self.commits += 1

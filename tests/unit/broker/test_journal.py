@@ -8,7 +8,7 @@ from hermes.broker import events as ev
 from hermes.broker.journal import Journal
 from hermes.broker.state import State
 from hermes.errors import UnavailableError
-from hermes.limits import QUEUED_OVERHEAD_BYTES, WAITING_RECORDS_MAX
+from hermes.limits import QUEUED_OVERHEAD_BYTES
 from hermes.log.memory import MemoryLog
 from hermes.log.null import NullLog
 from hermes.log.port import Committed, Outcome
@@ -172,23 +172,3 @@ def test_without_a_store_effects_are_released_at_the_end_of_the_turn() -> None:
     assert not released
     journal.flush()
     assert released == [1, 2]
-
-
-def test_a_little_waits_for_the_commit_under_way(bench: Bench) -> None:
-    """What comes meanwhile shares the next transaction; nothing waits when there is none."""
-    waits = [bench.journal.can_wait]
-    bench.record()
-    waits.append(bench.journal.can_wait)  # nothing is under way
-    bench.journal.flush()
-    waits.append(bench.journal.can_wait)  # nothing was recorded since
-    assert waits == [False, False, False]
-    bench.record()
-    assert bench.journal.can_wait
-
-
-def test_much_does_not_wait(bench: Bench) -> None:
-    bench.record()
-    bench.journal.flush()
-    for _ in range(WAITING_RECORDS_MAX):
-        bench.record()
-    assert not bench.journal.can_wait
