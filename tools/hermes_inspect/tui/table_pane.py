@@ -25,8 +25,8 @@ from hermes_inspect.tui.panes import TextPane
 from hermes_inspect.tui.source import now_ns
 
 REFRESH_SECONDS: Final = 1.0
-# Of the time, at most a part this small is spent on reading.
-REST_FACTOR: Final = 5
+# Times as long as reading took: at most a twentieth of the time is spent on it.
+REST_FACTOR: Final = 20
 
 _Row = TypeVar("_Row")
 
