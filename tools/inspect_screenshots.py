@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,11 +33,13 @@ SIZE = (100, 28)
 PACKAGES = 300
 # Long enough for every worker to have read what is seen.
 SETTLE_SECONDS = 1.0
+_WEB_FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
 def shoot(store: Path, out: Path, *keys: str, line: str = "") -> None:
     """Open a store under a filter, press keys, and write what is seen."""
     svg = asyncio.run(_shoot(store, keys, line))
+    svg = _WEB_FONT.sub("", svg)  # a page of documentation loads nothing from elsewhere
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text("\n".join(text.rstrip() for text in svg.splitlines()) + "\n")
 

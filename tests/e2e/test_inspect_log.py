@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -233,26 +231,6 @@ def test_after_a_kill_the_wal_is_read(broker: BrokerProcess, tmp_path: Path) -> 
 
 
 # --------------------------------------------------------------------------- damaged
-
-
-@pytest.fixture
-def damaged(scene: Path, tmp_path: Path) -> Path:
-    """A copy of which a page with some records was overwritten."""
-    store = tmp_path / "store"
-    shutil.copytree(scene, store)
-    segment = store / file_name(1)
-    db = sqlite3.connect(segment)
-    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
-    with db:  # large bodies, so that the records need several pages
-        rows = db.execute("SELECT body, lsn FROM records WHERE lsn BETWEEN 15 AND 40")
-        padded = [(body + bytes(1500), lsn) for body, lsn in rows.fetchall()]
-        db.executemany("UPDATE records SET body = ? WHERE lsn = ?", padded)
-    db.close()
-    data = bytearray(segment.read_bytes())
-    start = data.index(b"no such customer") // page_bytes * page_bytes
-    data[start : start + page_bytes] = b"\xff" * page_bytes
-    segment.write_bytes(data)
-    return store
 
 
 def test_a_damaged_log_is_shown_as_far_as_it_can_be_read(damaged: Path, scene: Path) -> None:

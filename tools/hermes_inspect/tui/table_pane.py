@@ -35,7 +35,7 @@ class TablePane(Vertical, Generic[_Row]):
     """A table of what `load` reads (it may block); `tell` is a row in full."""
 
     DEFAULT_CSS = """
-    TablePane .note { height: 1; padding: 0 1; }
+    TablePane .note { height: auto; max-height: 4; padding: 0 1; }
     TablePane DataTable { height: 2fr; scrollbar-size: 1 1; }
     TablePane TextPane { height: 1fr; min-height: 5; padding: 0 1; }
     TablePane TextPane { border-top: solid ansi_bright_black; }
