@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import ioctl
@@ -60,6 +61,58 @@ def on_terminal(
     *arguments: str | Path, columns: int = 80, rows: int = 24, **environment: str
 ) -> tuple[int, str]:
     """Run it on a terminal; exit code and everything that was written to it."""
+    with terminal(*arguments, columns=columns, rows=rows, **environment) as opened:
+        return opened.wait(), opened.written.replace("\r\n", "\n")
+
+
+class Terminal:
+    """A program on a terminal of its own: what it wrote, and keys for it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
+        self._process, self._master = process, master
+        self._bytes = b""
+
+    @property
+    def written(self) -> str:
+        """Everything so far."""
+        return self._bytes.decode(errors="replace")
+
+    def type(self, keys: str) -> int:
+        """Type, and answer where what is written from now on begins."""
+        os.write(self._master, keys.encode())
+        return len(self._bytes)
+
+    def wait_for(self, *texts: str, since: int = 0) -> None:
+        """Read until each text was written, escapes aside; fails with what was."""
+        deadline = time.monotonic() + WAIT_SECS
+        while True:
+            shown = without_escapes(self._bytes[since:].decode(errors="replace"))
+            if all(text in shown for text in texts):
+                return
+            assert self._read() and time.monotonic() < deadline, shown
+
+    def wait(self) -> int:
+        """Read to the end; the exit code."""
+        while self._read():
+            pass
+        return self._process.wait(WAIT_SECS)
+
+    def _read(self) -> bool:
+        if not select.select([self._master], [], [], WAIT_SECS)[0]:
+            return False
+        try:
+            data = os.read(self._master, 65_536)
+        except OSError:  # the other side is closed
+            return False
+        self._bytes += data
+        return bool(data)
+
+
+@contextmanager
+def terminal(
+    *arguments: str | Path, columns: int = 80, rows: int = 24, **environment: str
+) -> Iterator[Terminal]:
+    """Run it on a terminal; killed at the end if it still runs."""
     master, slave = os.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     # The runner's own COLUMNS would win over the terminal's.
@@ -73,17 +126,12 @@ def on_terminal(
         start_new_session=True,
     )
     os.close(slave)
-    written = b""
-    while select.select([master], [], [], WAIT_SECS)[0]:
-        try:
-            data = os.read(master, 65_536)
-        except OSError:  # the other side is closed
-            break
-        if not data:
-            break
-        written += data
-    os.close(master)
-    return process.wait(WAIT_SECS), written.decode().replace("\r\n", "\n")
+    try:
+        yield Terminal(process, master)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
 
 
 def without_escapes(text: str) -> str:

@@ -89,6 +89,7 @@ class LogPane(Vertical):
         self.gaps = False  # whether a gap in the log was seen
         self._told: tuple[object, ...] = ()  # what the detail shows
         self._rated: tuple[int, object] = (0, None)
+        self._rates = Text()
         self._wake = asyncio.Event()
         self._error = ""
 
@@ -268,7 +269,10 @@ class LogPane(Vertical):
         found = rates(reversed(upto), at_ns)
         narrow = at_ns == now or count == BARS_NARROW
         when = "" if narrow else f" at {self._source.face.time(at_ns)}"
-        self.query_one("#rates", Static).update(rates_line(bars, found, when))
+        line = rates_line(bars, found, when)
+        if line != self._rates:
+            self._rates = line
+            self.query_one("#rates", Static).update(line)
 
     # ------------------------------------------------------------------------ drawing
 

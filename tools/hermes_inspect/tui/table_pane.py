@@ -25,8 +25,8 @@ from hermes_inspect.tui.panes import TextPane
 from hermes_inspect.tui.source import now_ns
 
 REFRESH_SECONDS: Final = 1.0
-# Of the time, at most a part this small is spent on reading.
-REST_FACTOR: Final = 5
+# Times as long as reading took: at most a twentieth of the time is spent on it.
+REST_FACTOR: Final = 20
 
 _Row = TypeVar("_Row")
 
@@ -35,7 +35,7 @@ class TablePane(Vertical, Generic[_Row]):
     """A table of what `load` reads (it may block); `tell` is a row in full."""
 
     DEFAULT_CSS = """
-    TablePane .note { height: 1; padding: 0 1; }
+    TablePane .note { height: auto; max-height: 4; padding: 0 1; }
     TablePane DataTable { height: 2fr; scrollbar-size: 1 1; }
     TablePane TextPane { height: 1fr; min-height: 5; padding: 0 1; }
     TablePane TextPane { border-top: solid ansi_bright_black; }
