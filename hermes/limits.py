@@ -119,6 +119,9 @@ DELIVERY_OVERHEAD_BYTES: Final = 4 * KIB
 HELD_IDS_MAX: Final = 65_536
 READER_THREADS_MAX: Final = 4
 READ_BATCHES_MAX: Final = 1_024
+# A backup begins a new segment when the active one holds more: what is sealed is copied once,
+# and without a transaction that the WAL would have to wait for.
+BACKUP_ROLL_BYTES: Final = 16 * MIB
 ADMIN_PAGE_DEFAULT: Final = 100
 ADMIN_PAGE_MAX: Final = 1_000
 

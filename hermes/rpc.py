@@ -137,6 +137,9 @@ DISCARD_DEAD_LETTERS: Final = Method(
     admin.SelectDeadLetters,
     admin.DeadLetterOutcome,
 )
+BACKUP: Final = Method(
+    ADMIN_SERVICE, "Backup", False, True, admin.BackupRequest, admin.BackupProgress
+)
 
 BROKER_METHODS: Final = (
     PUBLISH,
@@ -157,4 +160,5 @@ ADMIN_METHODS: Final = (
     GET_DEAD_LETTER,
     REPLAY_DEAD_LETTERS,
     DISCARD_DEAD_LETTERS,
+    BACKUP,
 )

@@ -24,6 +24,8 @@ class Commands(Lazy):
         "read": ("hermes.cli.read", "Show what was published, without a consumer."),
         "consume": ("hermes.cli.consume", "Work for a durable consumer."),
         "consumers": ("hermes.cli.consumers", "Durable consumers: list, show, delete."),
+        "backup": ("hermes.cli.backup", "Copy the store into a folder, while it runs."),
+        "restore": ("hermes.cli.restore", "Make a store of a backup."),
         "dead-letters": (
             "hermes.cli.dead_letters",
             "Messages given up on: list, show, replay, discard.",

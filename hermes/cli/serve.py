@@ -105,6 +105,7 @@ def _metavar(field: str) -> str:
     special = {
         "listen_addr": "HOST:PORT",
         "store_path": "PATH",
+        "backup_dir": "PATH",
         "checkpoint_key": "PATH",
         "checkpoint_file": "PATH",
         "checkpoint_command": "COMMAND",

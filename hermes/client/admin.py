@@ -1,4 +1,4 @@
-"""Administration over gRPC: consumers and dead letters, one blocking call each.
+"""Administration over gRPC: consumers, dead letters, backups, one blocking call each.
 
 Results are plain frozen structs; no protobuf and no grpc type leaves this module.
 Lists are fetched page by page while they are iterated. Errors are those of
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -19,12 +19,15 @@ from hermes import __version__, rpc
 from hermes.admin.v1 import admin_pb2 as pb
 from hermes.client.admin_types import (
     AttemptInfo,
+    BackupInfo,
+    BackupProgress,
     ConsumerDetail,
     ConsumerInfo,
     DeadLetter,
     DeadLetterDetail,
     DeadLetterOutcome,
     ServerInfo,
+    backup_info,
     consumer_info,
     copied,
     dead_letter,
@@ -34,7 +37,7 @@ from hermes.client.admin_types import (
 from hermes.client.errors import error_from_rpc
 from hermes.client.fork import ForkGuard, note_grpc_used
 from hermes.client.options import CHANNEL_OPTIONS, DEFAULT_ADDR, Seconds, client_options
-from hermes.errors import ClosedError, ConnectionLostError
+from hermes.errors import ClosedError, ConnectionLostError, HermesError
 
 RequestT = TypeVar("RequestT", bound=Message)
 ResponseT = TypeVar("ResponseT", bound=Message)
@@ -77,6 +80,33 @@ class AdminClient:
         self._closed = True
         if not self._fork_guard.forked:
             self._channel.close()
+
+    def backup(
+        self,
+        directory: str,
+        *,
+        link: bool = False,
+        with_key: bool = False,
+        told: Callable[[BackupProgress], None] = lambda _: None,
+    ) -> BackupInfo:
+        """Make or renew a backup in a folder of the server's machine; waits for its end.
+
+        `told` is called as it goes on. Left early (an exception in `told`, Ctrl-C), the
+        server stops copying; the backup that was there stays whole. Raises
+        PermissionDeniedError, PreconditionError, StoreError and its kin.
+        """
+        request = pb.BackupRequest(directory=directory, link=link, with_key=with_key)
+        call = self._open(rpc.BACKUP, request)
+        try:
+            for progress in call:
+                if progress.HasField("done"):
+                    return backup_info(progress.done)
+                told(copied(progress, BackupProgress))
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+        finally:
+            call.cancel()
+        raise ConnectionLostError("the server ended the backup without a result")
 
     # --------------------------------------------------------------- consumers
 
@@ -177,10 +207,18 @@ class AdminClient:
         done = self._call(method, request)
         return DeadLetterOutcome(done.matched, done.changed, tuple(done.offsets))
 
+    def _open(self, method: rpc.Method[RequestT, ResponseT], request: RequestT) -> Any:
+        """A stream of responses, without a deadline."""
+        self._check()
+        call = self._channel.unary_stream(
+            method.path,
+            request_serializer=method.request_class.SerializeToString,
+            response_deserializer=method.response_class.FromString,
+        )
+        return call(request, metadata=self._options.metadata)
+
     def _call(self, method: rpc.Method[RequestT, ResponseT], request: RequestT) -> ResponseT:
-        self._fork_guard.check()
-        if self._closed:
-            raise ClosedError("this AdminClient is closed")
+        self._check()
         call: Callable[..., ResponseT] = self._channel.unary_unary(
             method.path,
             request_serializer=method.request_class.SerializeToString,
@@ -193,7 +231,15 @@ class AdminClient:
                 metadata=self._options.metadata,
             )
         except grpc.RpcError as error:
-            failure = error_from_rpc(error)
-            if isinstance(failure, ConnectionLostError):
-                raise self._options.unreachable(failure) from None
-            raise failure from None
+            raise self._failure(error) from None
+
+    def _check(self) -> None:
+        self._fork_guard.check()
+        if self._closed:
+            raise ClosedError("this AdminClient is closed")
+
+    def _failure(self, error: grpc.RpcError) -> HermesError:
+        failure = error_from_rpc(error)
+        if isinstance(failure, ConnectionLostError):
+            return self._options.unreachable(failure)
+        return failure

@@ -30,6 +30,33 @@ class ServerInfo(msgspec.Struct, frozen=True, gc=False):
     store_bytes: int
 
 
+class BackupProgress(msgspec.Struct, frozen=True, gc=False):
+    """How far a backup is. `total_bytes` is to be copied, as far as is known."""
+
+    copied_bytes: int
+    total_bytes: int
+    segments: int  # in their place
+
+
+class BackupInfo(msgspec.Struct, frozen=True, gc=False):
+    """A complete backup: the records first_lsn..last_lsn of a store.
+
+    `path` is on the server's machine; `chain` is the last record's link in hexadecimal; the
+    `copied_` ones are what this run added.
+    """
+
+    path: str
+    store_id: str
+    first_lsn: int
+    last_lsn: int
+    next_offset: int
+    chain: str
+    segments: int
+    bytes: int
+    copied_segments: int
+    copied_bytes: int
+
+
 class ConsumerInfo(msgspec.Struct, frozen=True):
     """A consumer now. Unsettled is `lag + in_flight + waiting + dead`."""
 
@@ -186,4 +213,19 @@ def dead_message(delivery: broker_pb2.Delivery, offset: int) -> DeadMessage | No
     headers = dict(content.headers[index].entries) if content.headers else {}
     return DeadMessage(
         delivery.batch.subject, content.payloads[index], headers, delivery.published_at_ns
+    )
+
+
+def backup_info(done: pb.BackupDone) -> BackupInfo:
+    return BackupInfo(
+        path=done.path,
+        store_id=done.store_id,
+        first_lsn=done.first_lsn,
+        last_lsn=done.last_lsn,
+        next_offset=done.next_offset,
+        chain=done.chain.hex(),
+        segments=done.segments,
+        bytes=done.bytes,
+        copied_segments=done.copied_segments,
+        copied_bytes=done.copied_bytes,
     )

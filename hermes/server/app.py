@@ -24,6 +24,7 @@ import msgspec
 from hermes.clock import Clock, SystemClock
 from hermes.errors import HermesError, StoreError
 from hermes.server.admin_service import AdminService
+from hermes.server.backups import Backups
 from hermes.server.broker_service import broker_handlers
 from hermes.server.checkpoints import Checkpoints, open_checkpoints
 from hermes.server.config import ServerConfig
@@ -58,7 +59,11 @@ class Server:
         self._stopping = False
         self._watcher: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] | None = None
-        handlers = broker_handlers(self.host, config) | AdminService(self.host).handlers()
+        handlers = (
+            broker_handlers(self.host, config)
+            | AdminService(self.host).handlers()
+            | Backups(self.host, config, self._clock).handlers()
+        )
         self._endpoint = Endpoint(config, handlers)
 
     @property

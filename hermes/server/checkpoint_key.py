@@ -88,6 +88,22 @@ def read_public_keys(store: Path) -> list[str]:
         return []
 
 
+def files_to_carry(store: Path, *, with_key: bool) -> tuple[str, ...]:
+    """Names of the files that a backup takes along: the public half; the key if asked for.
+
+    Raises KeyFileError when it is asked for and does not lie in the store.
+    """
+    if not with_key:
+        return (PUBLIC_NAME,)
+    if not (store / KEY_NAME).exists():
+        raise KeyFileError(
+            f"{store} has no {KEY_NAME} to copy",
+            hint="leave out --with-key; a key that lies elsewhere is backed up from there",
+            path=str(store),
+        )
+    return (PUBLIC_NAME, KEY_NAME)
+
+
 def _read(path: Path) -> Ed25519PrivateKey | None:
     """The key in a file; None if there is none. Raises KeyFileError, OSError."""
     try:

@@ -202,6 +202,11 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
 
+    backup_dir: Annotated[
+        Path | None,
+        _meta("HERMES_BACKUP_DIR", "a folder, or none", "Folder that `hermes backup` may fill."),
+    ] = None
+
     shutdown_grace_secs: Annotated[
         float, _seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
     ] = 10
@@ -214,7 +219,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = "info"
 
     def __post_init__(self) -> None:
-        for field in ("store_path", "checkpoint_key", "checkpoint_file"):
+        for field in ("store_path", "checkpoint_key", "checkpoint_file", "backup_dir"):
             path: object = getattr(self, field)
             if isinstance(path, str):  # kind to callers without a type checker
                 msgspec.structs.force_setattr(self, field, Path(path))

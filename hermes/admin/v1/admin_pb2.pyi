@@ -228,3 +228,49 @@ class DeadLetterOutcome(_message.Message):
     changed: int
     offsets: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, matched: _Optional[int] = ..., changed: _Optional[int] = ..., offsets: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class BackupRequest(_message.Message):
+    __slots__ = ("directory", "link", "with_key")
+    DIRECTORY_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    WITH_KEY_FIELD_NUMBER: _ClassVar[int]
+    directory: str
+    link: bool
+    with_key: bool
+    def __init__(self, directory: _Optional[str] = ..., link: _Optional[bool] = ..., with_key: _Optional[bool] = ...) -> None: ...
+
+class BackupProgress(_message.Message):
+    __slots__ = ("copied_bytes", "total_bytes", "segments", "done")
+    COPIED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    copied_bytes: int
+    total_bytes: int
+    segments: int
+    done: BackupDone
+    def __init__(self, copied_bytes: _Optional[int] = ..., total_bytes: _Optional[int] = ..., segments: _Optional[int] = ..., done: _Optional[_Union[BackupDone, _Mapping]] = ...) -> None: ...
+
+class BackupDone(_message.Message):
+    __slots__ = ("path", "store_id", "first_lsn", "last_lsn", "next_offset", "chain", "segments", "bytes", "copied_segments", "copied_bytes")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    FIRST_LSN_FIELD_NUMBER: _ClassVar[int]
+    LAST_LSN_FIELD_NUMBER: _ClassVar[int]
+    NEXT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    COPIED_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    COPIED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    store_id: str
+    first_lsn: int
+    last_lsn: int
+    next_offset: int
+    chain: bytes
+    segments: int
+    bytes: int
+    copied_segments: int
+    copied_bytes: int
+    def __init__(self, path: _Optional[str] = ..., store_id: _Optional[str] = ..., first_lsn: _Optional[int] = ..., last_lsn: _Optional[int] = ..., next_offset: _Optional[int] = ..., chain: _Optional[bytes] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., copied_segments: _Optional[int] = ..., copied_bytes: _Optional[int] = ...) -> None: ...

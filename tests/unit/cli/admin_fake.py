@@ -143,6 +143,7 @@ def serving(fake: FakeAdmin) -> Iterator[str]:
             response_serializer=method.response_class.SerializeToString,
         )
         for method in rpc.ADMIN_METHODS
+        if not method.server_streaming
     }
     server.add_generic_rpc_handlers(
         [grpc.method_handlers_generic_handler(rpc.ADMIN_SERVICE, methods)]
