@@ -14,7 +14,7 @@ Rules
 - A log that ends before HEAD, or whose segments do not fit each other, is refused: a backup
   of a damaged store must not take the place of a good one.
 
-Why pages and not the writer's own handle: docs/decisions/0013-backups.md.
+Why pages and not the writer's own handle: docs/decisions/0014-backups.md.
 """
 
 from __future__ import annotations

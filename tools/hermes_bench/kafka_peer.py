@@ -162,8 +162,12 @@ class KafkaDriver(BaseDriver):
             if not fetched:
                 raise CheckFailedError(f"nothing came after {outcome.messages} messages")
             for message in fetched:
-                if message.error():
-                    raise CheckFailedError(str(message.error()))
+                error = message.error()
+                if error:
+                    # A topic just made may be unknown to the consumer for a moment.
+                    if error.code() == _kafka().KafkaError.UNKNOWN_TOPIC_OR_PART:
+                        continue
+                    raise CheckFailedError(str(error))
                 outcome.bytes += len(message.value())
                 if job.by_message:
                     consumer.store_offsets(message)
