@@ -18,7 +18,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -252,7 +251,10 @@ class _Line:
 
     def pieces_from(self, offset: int) -> Iterator[Piece]:
         """The batch that holds an offset, and those after it."""
-        return islice(self._pieces, bisect_right(self._firsts, offset) - 1, None)
+        # By index: islice would walk over all that lies before.
+        pieces = self._pieces
+        for i in range(bisect_right(self._firsts, offset) - 1, len(pieces)):
+            yield pieces[i]
 
 
 def live_ids(lsn: int, ids: Sequence[str], count: int) -> tuple[str, ...]:

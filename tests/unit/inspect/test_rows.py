@@ -134,3 +134,24 @@ def test_messages_that_are_gone_are_unknown_not_an_error() -> None:
     ]
     assert directory.person(7) is directory_module.NOBODY
     assert directory.audience(7) == ()
+
+
+def test_a_message_is_found_as_fast_wherever_it_lies() -> None:
+    """Once every batch before it was passed over: a walk over single messages took for ever."""
+    directory = Directory(lambda _: None, lambda _: [])
+    for n in range(1_000):
+        directory.note_publish(Piece(n, n, "a"))
+    line = directory._tail
+    passed: list[int] = []
+
+    class Watched(list[Piece]):
+        def __getitem__(self, i: Any) -> Any:
+            passed.append(i)
+            return super().__getitem__(i)
+
+        def __iter__(self) -> Any:
+            raise AssertionError("walked over")
+
+    line._pieces = Watched(line._pieces)
+    assert list(directory.messages(998, 999)) == [Piece(998, 998, "a"), Piece(999, 999, "a")]
+    assert set(passed) <= {998, 999, -1}
