@@ -34,6 +34,8 @@ from hermes_inspect.tui.window import Window
 
 # A person sees no difference below a tenth of a second.
 POLL_SECONDS: Final = 0.1
+# More than a screen came since: nobody reads that, and the server needs the processor.
+POLL_BUSY_SECONDS: Final = 0.4
 # How long to leave a store alone that cannot be read.
 RETRY_SECONDS: Final = 1.0
 RATES_NS: Final = SECOND_NS // 2
@@ -92,6 +94,7 @@ class LogPane(Vertical):
         self._rates = Text()
         self._wake = asyncio.Event()
         self._error = ""
+        self._rushed = False  # whether the last read brought more than a screen
 
     def compose(self) -> ComposeResult:
         yield Static(id="state")
@@ -206,7 +209,8 @@ class LogPane(Vertical):
                 await asyncio.to_thread(self._source.rest)
                 self._wake.clear()
                 try:
-                    async with asyncio.timeout(POLL_SECONDS):
+                    pause = POLL_BUSY_SECONDS if self._rushed else POLL_SECONDS
+                    async with asyncio.timeout(pause):
                         await self._wake.wait()
                 except TimeoutError:
                     pass
@@ -226,11 +230,13 @@ class LogPane(Vertical):
             return True
         self.window.saw(end)
         need = self.window.need()
+        self._rushed = False
         if need is not None:
             part = await asyncio.to_thread(self._source.part, records, need, wanted)
             if wanted is not self.wanted:
                 return True
             self.window.take(need, part)
+            self._rushed = len(part.rows) > self.window.height
             if any(isinstance(row.item, Gap) for row in part.rows):
                 self._damaged("records are missing or cannot be read")
             self._draw()
