@@ -46,7 +46,7 @@ def test_a_live_log_is_watched_filtered_traced_and_left(
         since = shown.type("\x7f" * 4)
         shown.wait_for("! no kind ''", since=since)
         since = shown.type("published\r")
-        shown.wait_for("kind:published", since=since)
+        shown.wait_for("following  kind:published", "published  lsn", since=since)
         since = shown.type("\r")
         shown.wait_for("custody of @0", "billing delivered", "billing acked", since=since)
         since = shown.type("q")

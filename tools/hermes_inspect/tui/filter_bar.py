@@ -64,7 +64,7 @@ class FilterBar(Vertical):
         typed.value = line + (" " if line else "")
         typed.cursor_position = len(typed.value)
         self._say(Text(HINT, "dim"))
-        typed.focus()
+        self.screen.set_focus(typed)  # at once: what is typed next belongs here
 
     def action_leave(self) -> None:
         self.remove_class("-open")

@@ -112,7 +112,7 @@ class LogPane(Vertical):
         self.run_worker(self._pump(), exclusive=True)
 
     def focus_list(self) -> None:
-        self.query_one(RecordList).focus()
+        self.screen.set_focus(self.query_one(RecordList))
 
     @property
     def _list(self) -> RecordList:
