@@ -7,6 +7,7 @@ of a range of acks; and who sends or takes much does not keep others waiting.
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
@@ -105,17 +106,18 @@ async def test_many_threads_that_publish_share_records(tmp_path: Path) -> None:
 
     def publish_all(address: str) -> None:
         with hermes.Client(address) as client, ThreadPoolExecutor(threads) as pool:
+            together = threading.Barrier(threads)
 
             def publish(_: int) -> None:
                 for _ in range(each):
+                    together.wait()  # else a busy machine runs them one after the other
                     client.publish("a", b"x")
 
             list(pool.map(publish, range(threads)))
 
     async with ServerProcess(tmp_path / "store") as server:
         await asyncio.to_thread(publish_all, server.address)
-    # Half of them and less on an idle machine; how many is up to the system's scheduler.
-    assert of_kind(tmp_path / "store", ev.Published) < threads * each
+    assert of_kind(tmp_path / "store", ev.Published) <= threads * each // 2
 
 
 # ----------------------------------------------------------------------- fairness
