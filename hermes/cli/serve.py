@@ -20,7 +20,8 @@ from hermes import __version__
 from hermes.cli.groups import single
 from hermes.cli.options import UsageError
 from hermes.errors import ConfigError
-from hermes.server.config import SETTINGS, ServerConfig, Setting, unknown_variables
+from hermes.server.config import SETTINGS, ServerConfig, unknown_variables
+from hermes.server.settings import Setting
 
 DEFAULT_STORE: Final = Path("hermes-data")
 DISTRIBUTION: Final = "hermes-broker"

@@ -19,9 +19,10 @@ from hermes.clock import Clock
 from hermes.errors import UnavailableError
 from hermes.server.checkpoint_key import Signer, open_signer
 from hermes.server.checkpoint_sinks import Sink, open_sinks
-from hermes.server.config import NS_PER_SEC, ServerConfig
+from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
+from hermes.server.settings import NS_PER_SEC
 
 LOOK_SECS: Final = 1.0
 

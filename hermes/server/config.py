@@ -14,53 +14,32 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, get_type_hints
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta, UnsetType
 
 from hermes import limits
 from hermes.errors import ConfigError
 from hermes.server.config_checks import address_problem, command_problem, url_problem
+from hermes.server.settings import (
+    DAY_SECS,
+    SECS_MAX,
+    choice,
+    count,
+    meta,
+    seconds,
+    seconds_or_none,
+    settings_of,
+)
 
 _PREFIX: Final = "HERMES_"
 # Read by the client and the command line, not by a server.
 _VARIABLES_OF_CLIENTS: Final = frozenset({"HERMES_SERVER"})
-_SHORT_FLAGS: Final = {"listen_addr": "listen", "store_path": "store"}
-_NONE_TEXTS: Final = frozenset({"", "none"})
-_TRUE_TEXTS: Final = frozenset({"1", "true", "yes", "on"})
-_FALSE_TEXTS: Final = frozenset({"0", "false", "no", "off", ""})
 
-DAY_SECS: Final = 86_400
-NS_PER_SEC: Final = 1_000_000_000
-
-# Ten years: far beyond use, and in nanoseconds still far from 2^63.
-_SECS_MAX: Final = 3650 * DAY_SECS
-_Retention = Annotated[float, Meta(ge=1, le=_SECS_MAX)]
-
-
-def _meta(variable: str, expected: str, text: str, **bounds: Any) -> Meta:
-    return Meta(description=text, extra={"variable": variable, "expected": expected}, **bounds)
-
-
-def _count(variable: str, text: str, low: int = 1, high: int = 10_000_000) -> Meta:
-    return _meta(variable, f"an integer from {low:,} to {high:,}", text, ge=low, le=high)
-
-
-def _seconds(variable: str, text: str, low: float = 0.01) -> Meta:
-    expected = f"seconds, from {low:g} to {_SECS_MAX:,}"
-    return _meta(variable, expected, text, ge=low, le=_SECS_MAX)
-
-
-def _seconds_or_none(variable: str, text: str, none: str) -> Meta:
-    return _meta(variable, f"seconds, from 1 to {_SECS_MAX:,}, or none ({none})", text)
-
-
-def _choice(variable: str, text: str, *choices: str) -> Meta:
-    return _meta(variable, f"one of {', '.join(choices)}", text, pattern=f"^({'|'.join(choices)})$")
+_Retention = Annotated[float, Meta(ge=1, le=SECS_MAX)]
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,27 +47,25 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     listen_addr: Annotated[
         str,
-        _meta("HERMES_LISTEN_ADDR", "HOST:PORT", "Address to listen on; port 0 takes a free one."),
+        meta("HERMES_LISTEN_ADDR", "HOST:PORT", "Address to listen on; port 0 takes a free one."),
     ] = "127.0.0.1:4222"
     insecure: Annotated[
-        bool, _meta("HERMES_INSECURE", "true or false", "Allow listening beyond this machine.")
+        bool, meta("HERMES_INSECURE", "true or false", "Allow listening beyond this machine.")
     ] = False
     store_path: Annotated[
         Path | None,
-        _meta(
-            "HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability."
-        ),
+        meta("HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability."),
     ] = None
 
     subscriber_channel_capacity: Annotated[
-        int, _count("HERMES_CHANNEL_CAPACITY", "Messages buffered for a live subscription.")
+        int, count("HERMES_CHANNEL_CAPACITY", "Messages buffered for a live subscription.")
     ] = 8192
     grpc_output_buffer: Annotated[
-        int, _count("HERMES_GRPC_OUTPUT_BUFFER", "Messages of a v1 stream made ready ahead.")
+        int, count("HERMES_GRPC_OUTPUT_BUFFER", "Messages of a v1 stream made ready ahead.")
     ] = 1024
     max_message_bytes: Annotated[
         int,
-        _count(
+        count(
             "HERMES_MAX_MESSAGE_BYTES",
             "Largest payload of a message.",
             high=limits.MESSAGE_BYTES_MAX,
@@ -96,11 +73,11 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = limits.MESSAGE_BYTES_DEFAULT
 
     default_ack_timeout_secs: Annotated[
-        float, _seconds("HERMES_ACK_TIMEOUT", "Ack timeout of a consumer that asks for none.")
+        float, seconds("HERMES_ACK_TIMEOUT", "Ack timeout of a consumer that asks for none.")
     ] = 30
     default_max_in_flight: Annotated[
         int,
-        _count(
+        count(
             "HERMES_MAX_IN_FLIGHT",
             "Credit of a v1 subscriber that asks for none.",
             high=limits.CREDIT_MESSAGES_MAX,
@@ -108,7 +85,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = 32
     max_delivery_attempts: Annotated[
         int,
-        _count(
+        count(
             "HERMES_MAX_DELIVERY_ATTEMPTS",
             "Failures after which a message is dead; 0: never.",
             low=0,
@@ -116,44 +93,44 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 5
     redelivery_interval_secs: Annotated[
-        float, _seconds("HERMES_REDELIVERY_INTERVAL", "Longest time between redelivery rounds.")
+        float, seconds("HERMES_REDELIVERY_INTERVAL", "Longest time between redelivery rounds.")
     ] = 5
     redelivery_batch_size: Annotated[
-        int, _count("HERMES_REDELIVERY_BATCH_SIZE", "Leases expired per consumer and round.")
+        int, count("HERMES_REDELIVERY_BATCH_SIZE", "Leases expired per consumer and round.")
     ] = 100
     dedup_window_secs: Annotated[
-        float, _seconds("HERMES_DEDUP_WINDOW", "How long message ids are remembered.", 0)
+        float, seconds("HERMES_DEDUP_WINDOW", "How long message ids are remembered.", 0)
     ] = 120
     dedup_ids_max: Annotated[
-        int, _count("HERMES_DEDUP_IDS_MAX", "Message ids remembered at most.", low=0)
+        int, count("HERMES_DEDUP_IDS_MAX", "Message ids remembered at most.", low=0)
     ] = limits.DEDUP_IDS_MAX
 
     retention_secs: Annotated[
         float,
-        _seconds(
+        seconds(
             "HERMES_RETENTION_SECS", "Age from which settled payloads may be compacted away.", 1
         ),
     ] = 7 * DAY_SECS
     audit_retention_secs: Annotated[
         _Retention | None,
-        _seconds_or_none(
+        seconds_or_none(
             "HERMES_AUDIT_RETENTION_SECS", "How long the trail is kept; none: for ever.", "for ever"
         ),
     ] = None
     dead_letter_retention_secs: Annotated[
         _Retention | None,
-        _seconds_or_none(
+        seconds_or_none(
             "HERMES_DEAD_LETTER_RETENTION_SECS",
             "How long dead letters are kept; none: until dealt with.",
             "until replayed or discarded",
         ),
     ] = None
     gc_interval_secs: Annotated[
-        float, _seconds("HERMES_GC_INTERVAL", "Time between looks for what can be deleted.")
+        float, seconds("HERMES_GC_INTERVAL", "Time between looks for what can be deleted.")
     ] = 60
     segment_bytes_max: Annotated[
         int,
-        _count(
+        count(
             "HERMES_SEGMENT_BYTES",
             "Size at which a new segment begins.",
             low=64 * limits.KIB,
@@ -161,21 +138,21 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 256 * limits.MIB
     segment_age_secs: Annotated[
-        float, _seconds("HERMES_SEGMENT_AGE", "Age at which a new segment begins.", 1)
+        float, seconds("HERMES_SEGMENT_AGE", "Age at which a new segment begins.", 1)
     ] = DAY_SECS
     snapshot_interval_records: Annotated[
-        int, _count("HERMES_SNAPSHOT_INTERVAL", "Records between snapshots.", low=100)
+        int, count("HERMES_SNAPSHOT_INTERVAL", "Records between snapshots.", low=100)
     ] = 50_000
 
     checkpoint_interval_secs: Annotated[
         float,
-        _seconds(
+        seconds(
             "HERMES_CHECKPOINT_INTERVAL", "Time between signed checkpoints with news; 0: none.", 0
         ),
     ] = 60
     checkpoint_key: Annotated[
         Path | None,
-        _meta(
+        meta(
             "HERMES_CHECKPOINT_KEY",
             "a file, or none",
             "Ed25519 key (PEM) that signs them; none: one in the store.",
@@ -183,11 +160,11 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     checkpoint_file: Annotated[
         Path | None,
-        _meta("HERMES_CHECKPOINT_FILE", "a file, or none", "File they are appended to."),
+        meta("HERMES_CHECKPOINT_FILE", "a file, or none", "File they are appended to."),
     ] = None
     checkpoint_command: Annotated[
         str | None,
-        _meta(
+        meta(
             "HERMES_CHECKPOINT_COMMAND",
             "a program and its arguments, or none",
             "Program that gets each on its standard input.",
@@ -195,7 +172,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     checkpoint_url: Annotated[
         str | None,
-        _meta(
+        meta(
             "HERMES_CHECKPOINT_URL",
             "an http or https URL, or none",
             "Where each is sent by HTTP POST.",
@@ -204,18 +181,18 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     backup_dir: Annotated[
         Path | None,
-        _meta("HERMES_BACKUP_DIR", "a folder, or none", "Folder that `hermes backup` may fill."),
+        meta("HERMES_BACKUP_DIR", "a folder, or none", "Folder that `hermes backup` may fill."),
     ] = None
 
     shutdown_grace_secs: Annotated[
-        float, _seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
+        float, seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
     ] = 10
     log_format: Annotated[
-        str, _choice("HERMES_LOG_FORMAT", "Form of the log on stderr.", "auto", "human", "json")
+        str, choice("HERMES_LOG_FORMAT", "Form of the log on stderr.", "auto", "human", "json")
     ] = "auto"
     log_level: Annotated[
         str,
-        _choice("HERMES_LOG_LEVEL", "Least level logged.", "debug", "info", "warning", "error"),
+        choice("HERMES_LOG_LEVEL", "Least level logged.", "debug", "info", "warning", "error"),
     ] = "info"
 
     def __post_init__(self) -> None:
@@ -300,81 +277,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256("".join(sorted(lines)).encode()).digest()
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One field of ServerConfig and how it is written outside."""
-
-    field: str
-    variable: str  # environment
-    annotation: Any
-    default: Any
-    expected: str
-    text: str
-
-    @property
-    def flag(self) -> str:
-        name = _SHORT_FLAGS.get(self.field, self.field.removesuffix("_secs"))
-        return "--" + name.replace("_", "-")
-
-    @property
-    def is_switch(self) -> bool:
-        return isinstance(self.default, bool)
-
-    def parse(self, text: str) -> Any:
-        """The value a text stands for; UNSET when it is not one."""
-        text = text.strip()
-        if self.is_switch:
-            folded = text.casefold()
-            if folded in _TRUE_TEXTS:
-                return True
-            return False if folded in _FALSE_TEXTS else UNSET
-        if self.default is None and text.casefold() in _NONE_TEXTS:
-            return None
-        if self.field.startswith("log_"):
-            text = text.casefold()
-        try:
-            return msgspec.convert(text, self.annotation, strict=False, dec_hook=_decode)
-        except (msgspec.ValidationError, ValueError):
-            return UNSET
-
-    def problem(self, value: object) -> str:
-        return f"is {str(value)!r}: expected {self.expected}"
-
-    def show(self, value: object) -> str:
-        """The text that means this value."""
-        if value is None:
-            return "none"
-        if isinstance(value, bool):
-            return str(value).lower()
-        return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _decode(kind: type, value: Any) -> Any:
-    """What msgspec does not convert by itself."""
-    if kind is Path:
-        return Path(value).expanduser()
-    raise NotImplementedError(kind)
-
-
-def _settings() -> tuple[Setting, ...]:
-    hints = get_type_hints(ServerConfig, vars(sys.modules[__name__]), include_extras=True)
-    settings = []
-    for field in msgspec.structs.fields(ServerConfig):
-        (meta,) = hints[field.name].__metadata__
-        extra = meta.extra
-        settings.append(
-            Setting(
-                field.name,
-                extra["variable"],
-                hints[field.name],
-                field.default,
-                extra["expected"],
-                meta.description,
-            )
-        )
-    return tuple(settings)
-
-
-SETTINGS: Final = _settings()
+SETTINGS: Final = settings_of(ServerConfig)
 
 
 def _config_error(lines: list[str], problems: dict[str, str]) -> ConfigError:

@@ -22,9 +22,10 @@ from hermes.errors import StoreError
 from hermes.log.log import open_log
 from hermes.log.null import NullLog
 from hermes.log.port import Log, Outcome
-from hermes.server.config import NS_PER_SEC, ServerConfig
+from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
+from hermes.server.settings import NS_PER_SEC
 
 # Committing one record on a disk that works takes milliseconds.
 _FIRST_COMMIT_SECS: Final = 30.0

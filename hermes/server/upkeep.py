@@ -17,9 +17,10 @@ from hermes.broker.subject import matcher
 from hermes.clock import Clock
 from hermes.log.port import LogReader, SegmentInfo
 from hermes.log.record import Kind
-from hermes.server.config import NS_PER_SEC, ServerConfig
+from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
+from hermes.server.settings import NS_PER_SEC
 
 TICK_SECS: Final = 1.0
 # SegmentSealed and Snapshot begin every segment but the first.

@@ -22,12 +22,13 @@ from hermes.broker.settling import Settle, Verdict
 from hermes.broker.subject_wire import Encoding
 from hermes.broker.v1 import broker_pb2
 from hermes.errors import HermesError, InvalidArgumentError
-from hermes.server.config import NS_PER_SEC, ServerConfig
+from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
 from hermes.server.message_ids import find_offset
 from hermes.server.opening import check_consumer_name, check_groups
 from hermes.server.sessions import Stream
+from hermes.server.settings import NS_PER_SEC
 from hermes.server.v1_envelopes import envelope_of, pattern_of
 
 GROUP_CONSUMER_PREFIX = "_group."

@@ -16,8 +16,9 @@ from hermes.log.v1 import log_pb2
 from hermes.server.checkpoint_key import open_signer
 from hermes.server.checkpoint_sinks import Sink
 from hermes.server.checkpoints import Checkpoints, open_checkpoints
-from hermes.server.config import NS_PER_SEC, ServerConfig
+from hermes.server.config import ServerConfig
 from hermes.server.host import Host
+from hermes.server.settings import NS_PER_SEC
 from hermes.server.starting import open_host
 
 
