@@ -122,6 +122,8 @@ READ_BATCHES_MAX: Final = 1_024
 # A backup begins a new segment when the active one holds more: what is sealed is copied once,
 # and without a transaction that the WAL would have to wait for.
 BACKUP_ROLL_BYTES: Final = 16 * MIB
+# Half of what a modest disk writes: the other half is for the commits beside it.
+BACKUP_BYTES_PER_SEC: Final = 64 * MIB
 ADMIN_PAGE_DEFAULT: Final = 100
 ADMIN_PAGE_MAX: Final = 1_000
 

@@ -30,6 +30,7 @@ import apsw
 import msgspec
 
 from hermes import limits
+from hermes.clock import SystemClock
 from hermes.errors import StoreDamagedError, StoreError, UnavailableError
 from hermes.log import backup_files as files
 from hermes.log import head as head_file
@@ -47,6 +48,7 @@ from hermes.log.backup_manifest import (
 from hermes.log.database import connect_to_read, reading
 from hermes.log.facts import Mark
 from hermes.log.head import HeadRead, read_head
+from hermes.log.pace import Pace
 from hermes.log.reader import open_reader
 from hermes.log.record import Kind
 from hermes.log.segment import is_sealed_file, read_end, read_start
@@ -57,6 +59,8 @@ from hermes.log.v1 import log_pb2
 # then it is copied once and for all.
 SEAL_WAIT_SECS: Final = 3.0
 _SEAL_LOOK_SECS: Final = 0.05
+# How long a resting backup may take to see that it is to stop.
+_REST_SECS: Final = 0.1
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -87,6 +91,7 @@ def take_backup(
     link: bool = False,
     carry: Sequence[str] = (),
     seal_wait_secs: float = 0.0,
+    bytes_per_sec: int | None = None,
     told: Callable[[Progress], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> BackupReport:
@@ -94,7 +99,8 @@ def take_backup(
 
     `link` links sealed segments instead of copying them; `carry` names further files of the
     store, left out where they are not there. `seal_wait_secs`: a server runs in this
-    process and seals soon. `stopped` is asked between pieces.
+    process and seals soon. No more than `bytes_per_sec` are copied of what is sealed (None:
+    as fast as it goes). `stopped` is asked between pieces.
 
     Raises StoreError (not a store, not a backup of this store, no permission),
     StoreFullError, StoreDamagedError (the store's), StoreLockedError (another backup is
@@ -107,7 +113,8 @@ def take_backup(
             raise StoreError(f"{store} holds no store", hint="name the folder of a store")
         place.prepare(store)
         with place.locked():
-            run = _Backup(store, place, link, seal_wait_secs, told, stopped)
+            pace = Pace(bytes_per_sec, SystemClock())
+            run = _Backup(store, place, link, seal_wait_secs, pace, told, stopped)
             return run.run(head, taken_at_ns, carry)
     except (OSError, apsw.Error) as error:
         raise files.explained(error, place.path) from error
@@ -122,6 +129,7 @@ class _Backup:
         folder: BackupFolder,
         link: bool,
         seal_wait_secs: float,
+        pace: Pace,
         told: Callable[[Progress], None],
         stopped: Callable[[], bool],
     ) -> None:
@@ -129,6 +137,7 @@ class _Backup:
         self._store = store
         self._link = link
         self._seal_wait_secs = seal_wait_secs
+        self._pace = pace
         self._told = told
         self._stopped = stopped
         self._known = Known.of(())
@@ -211,7 +220,7 @@ class _Backup:
             if copy is not None and self._folder.holds(copy):
                 return self._kept(copy)
             make = files.link_file if self._link else files.copy_file
-            sha256, size = make(segment.path, self._new, self._wrote)
+            sha256, size = make(segment.path, self._new, self._wrote_at_ease)
             if size != found.st_size:
                 raise _GoneError
         except FileNotFoundError as error:
@@ -287,6 +296,15 @@ class _Backup:
         self._copied_bytes += size
         total_bytes = max(self._total_bytes, self._copied_bytes)
         self._told(Progress(self._copied_bytes, total_bytes, self._segments))
+
+    def _wrote_at_ease(self, size: int) -> None:
+        """Rest too: never in a read transaction, which the WAL has to wait for."""
+        self._wrote(size)
+        rest_secs = self._pace.rest_secs(size)
+        while rest_secs > 0 and not self._stopped():
+            step_secs = min(rest_secs, _REST_SECS)
+            threading.Event().wait(step_secs)
+            rest_secs -= step_secs
 
     # -------------------------------------------------------------------- beside
 

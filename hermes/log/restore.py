@@ -25,7 +25,7 @@ from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log import backup_files as files
 from hermes.log import head as head_file
 from hermes.log.backup import Progress
-from hermes.log.backup_folder import read_manifest
+from hermes.log.backup_check import OTHER_CONTENT, damaged, whole_manifest
 from hermes.log.backup_manifest import (
     MANIFEST_NAME,
     NEW_SUFFIX,
@@ -68,14 +68,7 @@ def restore_backup(
     """
     backup, store = backup.absolute(), store.absolute()
     try:
-        manifest = read_manifest(backup)
-        if manifest is None:
-            raise StoreError(
-                f"{backup} holds no complete backup: it has no {MANIFEST_NAME}",
-                hint="name the folder that was given to `hermes backup`",
-                path=str(backup),
-            )
-        _look(backup, manifest)
+        manifest = whole_manifest(backup)
         made = _prepare(store)
         lock = StoreLock(store)
         try:
@@ -90,18 +83,6 @@ def restore_backup(
     except (OSError, apsw.Error) as error:
         raise files.explained(error, store) from error
     return RestoreReport(manifest, manifest.bytes)
-
-
-def _look(backup: Path, manifest: Manifest) -> None:
-    """All files are there, in their size. Raises StoreDamagedError, OSError."""
-    for file in manifest.files:
-        path = backup / file.file
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise _damaged(path, file, "is missing") from None
-        if size != file.bytes:
-            raise _damaged(path, file, f"has {size:,} bytes instead of {file.bytes:,}")
 
 
 def _prepare(store: Path) -> bool:
@@ -134,17 +115,6 @@ def _clear(store: Path) -> None:
     for path in tuple(store.iterdir()):
         if path.name not in _FOREIGN_NAMES:
             path.unlink(missing_ok=True)
-
-
-def _damaged(path: Path, file: SegmentCopy | CarriedFile, what: str) -> StoreDamagedError:
-    held = ""
-    if isinstance(file, SegmentCopy):
-        held = f" (records {file.first_lsn}..{file.last_lsn})"
-    return StoreDamagedError(
-        f"{path} {what}{held}: the backup is damaged",
-        hint="nothing was restored; use another backup",
-        path=str(path),
-    )
 
 
 class _Restore:
@@ -197,9 +167,9 @@ class _Restore:
         try:
             sha256, _ = files.copy_file(path, self._new, self._wrote)
         except FileNotFoundError:
-            raise _damaged(path, file, "is missing") from None
+            raise damaged(path, file, "is missing") from None
         if sha256 != file.sha256:
-            raise _damaged(path, file, "has other content than the manifest says")
+            raise damaged(path, file, OTHER_CONTENT)
 
     def _wrote(self, size: int) -> None:
         self._copied_bytes += size

@@ -70,6 +70,7 @@ class Backups:
             link=request.link,
             carry=carry,
             seal_wait_secs=SEAL_WAIT_SECS,
+            bytes_per_sec=self._config.backup_bytes_per_sec,
         )
         self._is_running = True
         try:

@@ -184,6 +184,16 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         meta("HERMES_BACKUP_DIR", "a folder, or none", "Folder that `hermes backup` may fill."),
     ] = None
 
+    backup_bytes_per_sec: Annotated[
+        int,
+        count(
+            "HERMES_BACKUP_RATE",
+            "Bytes per second that a backup on request copies at most.",
+            low=limits.MIB,
+            high=64 * 1024 * limits.MIB,
+        ),
+    ] = limits.BACKUP_BYTES_PER_SEC
+
     shutdown_grace_secs: Annotated[
         float, seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
     ] = 10

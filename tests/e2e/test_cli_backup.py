@@ -87,6 +87,19 @@ def test_a_store_is_backed_up_from_its_folder(hermes: Cli, place: Path, tmp_path
     assert "holds no store" in ran.err
 
 
+def test_a_backup_is_checked_without_restoring_it(hermes: Cli, tmp_path: Path, place: Path) -> None:
+    folder = tmp_path / "b"
+    hermes.good("backup", str(folder), "--store", str(place / "store"))
+    ran = hermes.good("restore", str(folder), "--check")
+    assert "every file has the content of the manifest" in ran.out
+    segment = next(folder.glob("*.sqlite"))
+    segment.chmod(0o600)
+    segment.write_bytes(segment.read_bytes()[:-1] + b"\xff")
+    ran = hermes("restore", str(folder), "--check")
+    assert (ran.code, ran.err.count("\n")) == (1, 1)
+    assert f"{segment} has other content than the manifest says (records " in ran.err
+
+
 def test_what_a_server_refuses(hermes: Cli, place: Path) -> None:
     elsewhere = hermes("backup", "/somewhere/else")
     assert elsewhere.code == 1

@@ -289,3 +289,31 @@ def test_progress_ends_at_what_was_announced(tmp_path: Path) -> None:
     done = backup(at_rest(tmp_path / "store"), tmp_path / "backup", told=told.append)
     assert [p.copied_bytes for p in told] == sorted(p.copied_bytes for p in told)
     assert told[-1] == Progress(done.copied_bytes, done.copied_bytes, 3)
+
+
+def test_what_is_sealed_is_copied_at_a_pace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paced: list[int] = []
+
+    class Pace:
+        def __init__(self, bytes_per_sec: int | None, _clock: object) -> None:
+            assert bytes_per_sec == 1_000_000
+
+        def rest_secs(self, moved_bytes: int) -> float:
+            paced.append(moved_bytes)
+            return 0.001
+
+    monkeypatch.setattr("hermes.log.backup.Pace", Pace)
+    store = at_rest(tmp_path / "store")
+    report = backup(store, tmp_path / "backup", bytes_per_sec=1_000_000)
+    # The last segment is read in a transaction, which must not be long.
+    assert sum(paced) == sum(copy.bytes for copy in report.manifest.segments[:-1])
+
+
+def test_a_resting_backup_stops_at_once(tmp_path: Path) -> None:
+    store = at_rest(tmp_path / "store")
+    asked = iter([False] * 3)
+    with pytest.raises(UnavailableError, match="stopped"):
+        # At one byte per second it would take hours.
+        backup(store, tmp_path / "backup", bytes_per_sec=1, stopped=lambda: next(asked, True))

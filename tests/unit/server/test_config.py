@@ -39,12 +39,13 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "listen_addr": "[::1]:0",
         "insecure": "yes",
         "store_path": "/srv/hermes",
+        "segment_bytes_max": "100000",
+        "backup_bytes_per_sec": "2000000",
         "checkpoint_url": "https://audit.example/checkpoints",
         "log_format": "JSON",
         "log_level": "debug",
     }
     environ = {s.variable: texts.get(s.field, "1000") for s in SETTINGS}
-    environ["HERMES_SEGMENT_BYTES"] = "100000"
     config = ServerConfig.from_env(environ)
     assert config.store_path == Path("/srv/hermes")
     assert (config.listen_addr, config.insecure) == ("[::1]:0", True)
