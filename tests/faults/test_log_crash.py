@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 from hermes.errors import StoreDamagedError
-from hermes.log.chain import genesis, link
 from hermes.log.head import read_head
 from hermes.log.log import open_log
-from hermes.log.port import Log
-from hermes.log.record import Kind
-from tests.contract.records import BIG, Outcomes, publish
+from tests.contract.records import Outcomes, publish
+from tests.support.faults.log_story import check_whole
 
 CHILD = Path(__file__).with_name("log_child.py")
 FRAME_BYTES = 24 + 8192  # of a WAL: header and page
@@ -41,24 +39,6 @@ def run_and_kill(folder: Path, repository: Path, *, lines: int, roll_every: int 
     process.stdout.close()
     assert process.wait() == -signal.SIGKILL
     return max([told, *map(int, rest)])
-
-
-def check_whole(log: Log) -> None:
-    """lsns and offsets without a gap, each link of the chain recomputed."""
-    chain, lsn, offset = genesis(log.store_id), 0, 0
-    reader = log.reader()
-    while records := reader.read(lsn + 1, limit=1_000, limit_bytes=BIG):
-        for r in records:
-            chain = link(
-                chain, r.lsn, r.at_ns, r.kind, r.key, r.first, r.last, r.body, r.payload_hash
-            )
-            assert (r.lsn, r.chain) == (lsn + 1, chain)
-            lsn = r.lsn
-            if r.kind == Kind.PUBLISHED:
-                assert r.first == offset
-                assert r.last is not None
-                offset = r.last + 1
-    assert (log.next_lsn, log.next_offset) == (lsn + 1, offset)
 
 
 @pytest.mark.parametrize("roll_every", [3, 50])
