@@ -4,10 +4,10 @@
     announced -> HEAD -> ready
 
 Up to the checks nothing but LOCK is touched, so a refused store is left as evidence. The
-checkpoint writes and syncs what the WAL holds: after a failed sync the page cache may
-show what the disk does not hold. A store that ends before HEAD is refused, unless the
-loss is accepted: then the log goes on *after* HEAD's numbers, in a new segment that
-begins with Lost and is chained to HEAD's chain.
+WAL is written anew, and the checkpoint writes and syncs what it holds: after a failed
+sync the page cache may show what the disk does not hold. A store that ends before HEAD is
+refused, unless the loss is accepted: then the log goes on *after* HEAD's numbers, in a
+new segment that begins with Lost and is chained to HEAD's chain.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from hermes.log.head import HeadFile, HeadRead, create_head, read_head, sync_fol
 from hermes.log.segment import ActiveSegment, create_segment, is_sealed_file, remove_files
 from hermes.log.space import RESERVE_NAME
 from hermes.log.survey import Survey, check_head, check_segments, check_tail, survey
+from hermes.log.wal import write_anew
 
 _OWN_NAMES: Final = {LOCK_NAME, head_file.FILE_NAME, RESERVE_NAME}
 # What a file system or a volume puts into an empty folder.
@@ -209,6 +210,7 @@ class _Opening:
         for segment in seen.segments:
             wal = segment.path.with_name(segment.path.name + "-wal")
             if wal.exists() and wal.stat().st_size:
+                write_anew(wal)
                 db = connect(segment.path, vfs=self._vfs)
                 try:
                     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 from hermes import limits
+from hermes.errors import LogClosedError
 from hermes.log import housekeeper
 from hermes.log.chain import genesis, link
 from hermes.log.log import SqliteLog, open_log
@@ -43,6 +44,10 @@ def make_small(patch: pytest.MonkeyPatch, *, free: bool = False) -> None:
         patch.setattr(housekeeper.Housekeeper, "start", lambda _: None)
 
 
+class LogFailedError(Exception):
+    """The log of a story has told its end; its error is the cause."""
+
+
 class Story:
     """One log and what was told of it. `chains` is the link of every record there was."""
 
@@ -50,13 +55,14 @@ class Story:
         self.recorder = recorder
         self.chains: dict[int, bytes] = {}
         self.told = 0
+        self.opened_at: list[int] = []  # the disk's steps before each opening
         self._rng = rng
         self._free = free
         self._outcomes = Outcomes()
         self.log = self._open()
 
     def run(self, steps: int) -> None:
-        """So many steps, a roll or two among them. A log that fails ends it with its error."""
+        """So many steps, a roll or two among them. Raises LogFailedError, StoreError."""
         moves = (self._one, self._one, self._group, self._several, self._big)
         for number in range(steps):
             self._rng.choice(moves)()
@@ -109,19 +115,26 @@ class Story:
 
     def _round(self) -> None:
         """What the keeper does once a second."""
-        if not self._free:
+        if self._free:
+            return
+        try:
             self.log._keeper._round()
+        except Exception as error:  # noqa: BLE001  # as the keeper's thread does
+            self.log._writer.doom(error)
+            raise LogFailedError from self._outcomes.wait_for_failure()
 
     # ------------------------------------------------------------------ helpers
 
     def _open(self) -> SqliteLog:
         self._outcomes = Outcomes()
+        self.opened_at.append(len(self.recorder.disk.steps))
         return open_log(
             self.recorder.folder, self._hear, low_space_bytes=0, vfs=self.recorder.vfs_name
         )
 
     def _hear(self, outcome: Outcome) -> None:
         if isinstance(outcome, Committed):
+            assert self._outcomes.error is None, "told as committed after the failure"
             self.recorder.note(Told(outcome.last_lsn))
             self.told = outcome.last_lsn
         self._outcomes(outcome)
@@ -132,10 +145,18 @@ class Story:
         return publish(first, count, key, payload=self._rng.randbytes(size), terms=terms)
 
     def _append(self, *records: Record) -> None:
-        self.log.append(records, self.log.next_lsn)
+        try:
+            self.log.append(records, self.log.next_lsn)
+        except LogClosedError as error:
+            raise LogFailedError from error
 
     def _wait(self, lsn: int) -> None:
-        self._outcomes.wait_for(lsn)
+        try:
+            self._outcomes.wait_for(lsn)
+        except AssertionError:
+            if self._outcomes.error is None:
+                raise
+            raise LogFailedError from self._outcomes.error
         known = max(self.chains, default=0)
         for record in self.log.reader().read(known + 1, limit=1000, limit_bytes=BIG):
             self.chains[record.lsn] = record.chain

@@ -131,7 +131,7 @@ class Recorder:
                 inode = self.disk.create(name)
                 self.disk.steps.append(Sync(inode, began, failed=bool(code)))
             if names or not name:
-                self.disk.steps.append(Sync(FOLDER, began, failed=bool(code) and not name))
+                self.disk.steps.append(Sync(FOLDER, began, failed=bool(code)))
         return code
 
     def unlink(self, name: str, do: Callable[[], object]) -> int:
@@ -297,7 +297,9 @@ class _RecordingFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         sync = super().xSync
         names, self._names = self._names, False
-        _raise_in_sqlite(self._recorder.sync(self._file, lambda: sync(flags), names=names))
+        if self._recorder.sync(self._file, lambda: sync(flags), names=names):
+            # Whatever the system says to fsync, this is what SQLite makes of it.
+            raise apsw.IOError("injected: sync failed")
 
 
 class _RecordingVFS(apsw.VFS):
