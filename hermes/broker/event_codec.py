@@ -33,6 +33,8 @@ class Layout(msgspec.Struct, frozen=True):
     body: Callable[..., Any]
     key: str | None  # event field that is the record's key
     hull: bool  # first and last are columns, not in the body
+    ranges: bool  # they are the hull of its ranges
+    policy: bool
     fields: tuple[str, ...]  # event field = body field
 
 
@@ -40,7 +42,9 @@ def _layout(kind: Kind, event: type[ev.Event], body: Any, key: str | None = None
     names = tuple(name for name in event.__struct_fields__ if name != key)
     hull = "first" in names
     left_out = {"ranges", "first", "last", "policy"}
-    return Layout(kind, event, body, key, hull, tuple(n for n in names if n not in left_out))
+    fields = tuple(name for name in names if name not in left_out)
+    ranges, policy = "ranges" in names, "policy" in names
+    return Layout(kind, event, body, key, hull, ranges, policy, fields)
 
 
 LAYOUTS: tuple[Layout, ...] = (
@@ -89,6 +93,8 @@ _CONVERT: dict[type[ev.Event], dict[str, Callable[[Any], Any]]] = {
     ev.ConsumerDeleted: {"cause": ev.DeleteCause},
 }
 
+_NOTHING: Final[dict[str, Callable[[Any], Any]]] = {}
+
 
 def encode(event: ev.Event, at_ns: int) -> Record:
     """The record of an event, to be appended at Unix time `at_ns`."""
@@ -99,15 +105,15 @@ def encode(event: ev.Event, at_ns: int) -> Record:
     body = layout.body(**{name: getattr(event, name) for name in layout.fields})
     first: int | None = None
     last: int | None = None
-    if isinstance(event, ev.RangesEvent):
-        ranges = event.ranges
+    if layout.ranges:
+        ranges = event.ranges  # type: ignore[attr-defined]
         first, last = ranges[0][0], ranges[-1][1]
         if len(ranges) > 1:
             body.ranges.extend(encode_deltas(first, ranges))
     elif layout.hull:
         first, last = event.first, event.last  # type: ignore[attr-defined]
-    if isinstance(event, (ev.ConsumerCreated, ev.ConsumerUpdated)):
-        body.policy.CopyFrom(encode_policy(event.policy))
+    if layout.policy:
+        body.policy.CopyFrom(encode_policy(event.policy))  # type: ignore[attr-defined]
     key = getattr(event, layout.key) if layout.key else None
     return Record(at_ns, layout.kind, key, first, last, body.SerializeToString())
 
@@ -115,27 +121,24 @@ def encode(event: ev.Event, at_ns: int) -> Record:
 def decode(record: StoredRecord) -> ev.Event | None:
     """The event of a record; None for kinds that change no state of the broker."""
     kind = record.kind
-    if kind == Kind.PUBLISHED:
+    if kind == _PUBLISHED:
         return _decode_published(record)
-    if kind == Kind.PUBLISHED_LIVE:
-        return _decode_published_live(record)
-    if kind in (Kind.SEGMENT_DROPPED, Kind.LOST):
-        return _decode_log_event(record)
     layout = _BY_KIND.get(kind)
     if layout is None:
-        return None
+        own_code = _DECODERS.get(kind)
+        return None if own_code is None else own_code(record)
     body = layout.body.FromString(record.body)  # type: ignore[attr-defined]
     values: dict[str, Any] = {name: getattr(body, name) for name in layout.fields}
-    for name, convert in _CONVERT.get(layout.event, {}).items():
+    for name, convert in _CONVERT.get(layout.event, _NOTHING).items():
         values[name] = convert(values[name])
     if layout.key:
         values[layout.key] = record.key
-    if issubclass(layout.event, ev.RangesEvent):
+    if layout.ranges:
         assert record.first is not None and record.last is not None
         values["ranges"] = tuple(decode_deltas(record.first, record.last, body.ranges))
     elif layout.hull:
         values["first"], values["last"] = record.first, record.last
-    if issubclass(layout.event, (ev.ConsumerCreated, ev.ConsumerUpdated)):
+    if layout.policy:
         values["policy"] = decode_policy(body.policy)
     return layout.event(**values)
 
@@ -294,6 +297,11 @@ _ENCODERS: dict[type[ev.Event], Callable[[Any, int], Record]] = {
     ev.PublishedLive: _encode_published_live,
     ev.SegmentDropped: _encode_log_event,
     ev.Lost: _encode_log_event,
+}
+_DECODERS: dict[int, Callable[[StoredRecord], ev.Event]] = {
+    Kind.PUBLISHED_LIVE: _decode_published_live,
+    Kind.SEGMENT_DROPPED: _decode_log_event,
+    Kind.LOST: _decode_log_event,
 }
 
 

@@ -304,6 +304,9 @@ class RangeMap(Generic[V]):
 
     def overlapping(self, first: int, last: int) -> list[tuple[int, int, V]]:
         """What is held within first..last, in order, clipped to it."""
+        exact = self._entries.get(first)
+        if exact is not None and exact[0] >= last >= first:  # no more than one delivery
+            return [(first, last, exact[1])]
         pieces: list[tuple[int, int, V]] = []
         for key in self._touching(first, last):
             end, value = self._entries[key]

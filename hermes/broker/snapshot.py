@@ -23,8 +23,10 @@ def encode_snapshot(state: State, at_ns: int) -> Record:
         dedup_window_ns=state.ids.window_ns,
         dedup_ids_max=state.ids.ids_max,
     )
+    add_id = body.ids.add
     for subject, text, offset, at in state.ids.items():
-        body.ids.add(subject=subject, id=text, offset=offset, engine_time_ns=at)
+        seen = add_id()  # there may be many; keywords would cost half as much again
+        seen.subject, seen.id, seen.offset, seen.engine_time_ns = subject, text, offset, at
     for producer_id, stored in state.producers.items():
         body.producers.add(
             id=producer_id,
