@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from functools import partial
 from heapq import heapify, heappop, heappush
+from itertools import chain
 
 import msgspec
 
@@ -48,8 +49,12 @@ class Seat(msgspec.Struct):
     served: int = 0
     overdue: int = 0  # messages expired at this member, which has sent nothing since
     overdue_bytes: int = 0
-    # When what waits for its commit was delivered (engine time), oldest first.
-    unsent: deque[int] = msgspec.field(default_factory=deque)
+    # What waits for its commit: when it was delivered (engine time), and what; oldest first.
+    unsent: deque[tuple[int, list[Range]]] = msgspec.field(default_factory=deque)
+
+    def unsent_ranges(self) -> list[Range]:
+        """Offsets leased to the member that it cannot know of yet."""
+        return normalize(chain.from_iterable(ranges for _, ranges in self.unsent))
 
 
 class Deliveries:
@@ -180,7 +185,7 @@ class Deliveries:
                         mean_bytes=mean_bytes,
                     )
                 )
-            seat.unsent.append(now_ns)
+            seat.unsent.append((now_ns, delivery.ranges))
             self._journal.after_commit(partial(_send, seat, delivery.assignments))
 
     # --------------------------------------------------- expiry, redelivery
@@ -211,7 +216,7 @@ class Deliveries:
         return (
             seat is not None
             and bool(seat.unsent)
-            and piece[2].deadline_ns >= seat.unsent[0] + consumer.policy.ack_timeout_ns
+            and piece[2].deadline_ns >= seat.unsent[0][0] + consumer.policy.ack_timeout_ns
         )
 
     def _surface_due(self, consumer: Consumer, feed: Feed, now_ns: int) -> None:

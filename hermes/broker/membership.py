@@ -27,7 +27,7 @@ from hermes.broker.ports import MemberPort
 from hermes.broker.ranges import Range, count
 from hermes.broker.router import Router
 from hermes.broker.session import Session, Sessions
-from hermes.broker.settling import Settle, decide_settle
+from hermes.broker.settling import Settle, Verdict, decide_settle
 from hermes.errors import NotFoundError
 
 
@@ -120,7 +120,12 @@ class Membership:
         consumer = find_consumer(self._state, seat.consumer)
         if consumer.created_lsn != seat.created_lsn:
             raise _deleted(seat.consumer)  # a namesake made since
-        settled = decide_settle(consumer, command, now_ns=now_ns, at_ns=self._journal.wall_ns)
+        unsent: Sequence[Range] = ()
+        if seat.unsent and command.verdict is not Verdict.ACK:
+            unsent = seat.unsent_ranges()
+        settled = decide_settle(
+            consumer, command, now_ns=now_ns, at_ns=self._journal.wall_ns, unsent=unsent
+        )
         for event in settled.events:
             self._journal.record(event)
             if isinstance(event, ev.DeadLettered):

@@ -49,8 +49,21 @@ class Settled(msgspec.Struct, frozen=True):
     stale: list[Range]
 
 
-def decide_settle(consumer: Consumer, command: Settle, *, now_ns: int, at_ns: int) -> Settled:
-    """Raises InvalidArgumentError if an offset was never delivered to this consumer."""
+def decide_settle(
+    consumer: Consumer,
+    command: Settle,
+    *,
+    now_ns: int,
+    at_ns: int,
+    unsent: Sequence[Range] = (),
+) -> Settled:
+    """What a verdict leads to.
+
+    `unsent` (normal) is leased to the member and waits for its commit: but for an ack, a
+    verdict on it speaks of an earlier delivery, which a replay let begin again at the
+    same attempt. Raises InvalidArgumentError if an offset was never delivered to this
+    consumer.
+    """
     if command.ranges and command.ranges[-1][1] >= consumer.position:
         raise InvalidArgumentError(
             f"offset {command.ranges[-1][1]} was never delivered to consumer {consumer.name!r}",
@@ -61,7 +74,7 @@ def decide_settle(consumer: Consumer, command: Settle, *, now_ns: int, at_ns: in
         return _ack(consumer, command, now_ns)
     pieces = [
         piece
-        for first, last in command.ranges
+        for first, last in subtract(command.ranges, unsent)
         for piece in consumer.leases.overlapping(first, last)
         if piece[2].member == command.member and piece[2].attempt == command.attempt
     ]

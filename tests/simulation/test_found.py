@@ -139,6 +139,29 @@ def test_a_consumer_behind_what_was_dropped_catches_up() -> None:
     assert port.got == [(1, 1, 1)]
 
 
+def test_a_repeated_nack_does_not_kill_what_was_replayed() -> None:
+    # A replay lets attempts begin again at 1. The same nack, come a second time, counted
+    # for the new delivery while that still waited for its commit: the message died again
+    # without having been sent.
+    scene = Scene(max_attempts=1)
+    port = Port()
+    seat = scene.join(port)
+    scene.publish("a")
+    scene.rest()
+    scene.say(seat, Verdict.NACK, 0, 0)
+    scene.rest()
+    consumer = scene.engine.state.consumers["c"]
+    assert consumer.dead.count == 1
+    scene.engine.members.replay(scene.session, "c", [(0, 0)])
+    scene.epoch.settle_down()  # leased again, not committed
+    scene.say(seat, Verdict.NACK, 0, 0)
+    assert (consumer.dead.count, consumer.leases.count) == (0, 1)
+    scene.rest()
+    assert port.got == [(0, 0, 1), (0, 0, 1)]
+    scene.say(seat, Verdict.NACK, 0, 0)
+    assert consumer.dead.count == 1
+
+
 def test_what_waits_for_its_commit_does_not_fail() -> None:
     # While a slow disk held the commit back, leases expired that no member had seen, and
     # members that were lost were charged for them: messages died without being sent.
