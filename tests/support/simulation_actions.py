@@ -279,3 +279,8 @@ class Actions:
         for member in world.members:
             if member.seat.overdue:
                 member.heartbeat()
+
+    def widen_credit(self) -> None:
+        """Everybody takes much at once from now on."""
+        for member in self.world.members:
+            member.credit(1_000, 10**6)

@@ -28,6 +28,7 @@ from tests.support.simulation_consumer import require
 SECOND_NS = 10**9
 HOUR_NS = 3600 * SECOND_NS
 WALL_START_NS = 1_700_000_000 * SECOND_NS
+STATES_KEPT_PART = 0.02  # of the turns: a state costs as much as some steps
 TURNS_MAX = 2_000  # without anything happening outside: the engine spins
 
 
@@ -157,8 +158,12 @@ class Epoch:
         """One turn, as the loop would run it after a wake."""
         self.awake = False
         self.engine.turn()
-        if self._rng.random() < 0.1:
-            self.states[self.log.next_lsn - 1] = canonical(self.engine.state)
+        if self._rng.random() < STATES_KEPT_PART:
+            self._keep_state()
+
+    def _keep_state(self) -> None:
+        """Remember what is live, to be compared if a life ends exactly here."""
+        self.states[self.log.next_lsn - 1] = canonical(self.engine.state)
 
     def settle_down(self) -> None:
         """Turns until the engine asks for no more. Raises Violation if it never stops."""
@@ -206,5 +211,7 @@ class Epoch:
 
     def end(self, keep: int) -> MemoryImage:
         """The process is gone; `keep` groups nobody heard of are on disk all the same."""
+        if self.engine.state.next_lsn == self.log.next_lsn and self.engine.failure is None:
+            self._keep_state()  # nothing was decided that the log has not got
         self.alive = False
         return self.log.crash(keep)

@@ -90,7 +90,7 @@ class Member:
         elif roll < 0.11:
             self.heartbeat()
         elif roll < 0.14:
-            self._credit()
+            self.credit(rng.choice((1, 2, 5, 30)), rng.choice((100, 10**6)))
         elif self.held:
             self._answer()
 
@@ -205,7 +205,6 @@ class Member:
         self.epoch.engine.members.heard(self.seat)
         self.world.model.heard(self.seat.consumer, self.seat.member)
 
-    def _credit(self) -> None:
-        credit = self.world.rng.choice((1, 2, 5, 30))
-        self.epoch.engine.members.credit(self.seat, credit, self.world.rng.choice((100, 10**6)))
+    def credit(self, messages: int, bytes_: int) -> None:
+        self.epoch.engine.members.credit(self.seat, messages, bytes_)
         self.world.model.heard(self.seat.consumer, self.seat.member)

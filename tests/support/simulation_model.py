@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hermes import limits
 from hermes.broker import events as ev
-from hermes.broker.event_codec import decode
-from hermes.broker.subject import matches
 from hermes.broker.v1 import broker_pb2
 from hermes.log.record import Kind, StoredRecord
 from tests.support.simulation_consumer import (
@@ -26,8 +24,13 @@ from tests.support.simulation_consumer import (
     ConsumerModel,
     Line,
     Place,
+    matching,
     require,
 )
+
+# A record as it was appended and the event in it, decoded once; None for what the log or
+# the journal writes for itself.
+Entry = tuple[StoredRecord, ev.Event | None]
 
 
 class Model:
@@ -63,15 +66,14 @@ class Model:
 
     # ------------------------------------------------------------------ groups
 
-    def group(self, records: Sequence[StoredRecord]) -> None:
+    def group(self, entries: Sequence[Entry]) -> None:
         """Read records that are appended together."""
-        for record in records:
+        for record, event in entries:
             require(record.lsn == self.next_lsn, "lsn", record.lsn, "expected", self.next_lsn)
             self.next_lsn += 1
-            if record.kind in (Kind.SNAPSHOT, Kind.SEGMENT_SEALED):
+            if event is None:
+                require(record.kind in (Kind.SNAPSHOT, Kind.SEGMENT_SEALED), "kind", record.kind)
                 continue
-            event = decode(record)
-            assert event is not None
             require(event.engine_time_ns >= self.engine_time_ns, "engine time went back")
             self.engine_time_ns = event.engine_time_ns
             self._read(event, record.lsn)
@@ -198,7 +200,7 @@ class Model:
         return {
             lsn: opened
             for lsn, opened in self.subscriptions.items()
-            if matches(opened.pattern, subject)
+            if matching(opened.pattern, subject)
         }
 
     def _handed_over(self, event: ev.DeliveredLive) -> None:

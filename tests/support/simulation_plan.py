@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import accumulate
 from typing import Any
 
 from hermes import limits
@@ -60,9 +61,10 @@ class Plan:
             for name, weight in WEIGHTS.items()
         }
         self.actions = list(weights)
-        self.weights = [weights[name] for name in self.actions]
+        self.weights = list(accumulate(weights[name] for name in self.actions))
         self.promptness = rng.choice((0.2, 0.7, 1.0))
         self.gentle = rng.random() < 0.25  # nobody fails: nothing may die
+        self.folds_all = rng.random() < 0.5
         self.ring_bytes = rng.choice((0, 500, 5_000, 1 << 20))
         everyone = (GOOD, MIXED, MIXED, MIXED, STALLED, POISONED)
         self.tempers = (GOOD,) if self.gentle else everyone
@@ -100,7 +102,7 @@ class Plan:
 
     def draw(self) -> str:
         """The next action."""
-        return self.rng.choices(self.actions, self.weights)[0]
+        return self.rng.choices(self.actions, cum_weights=self.weights)[0]
 
     def step_ns(self) -> int:
         """How much time passes at once."""
