@@ -47,8 +47,8 @@ torture: venv ## run the long fault tests
 	$(BIN)/python -m pytest -m torture --timeout=0 $(TESTS)
 
 simulate: venv ## run the simulation at length (SIM_SEEDS, SIM_STEPS, SIM_FIRST)
-	SIM_SEEDS=$(or $(SIM_SEEDS),1000) SIM_STEPS=$(or $(SIM_STEPS),1000) \
-		$(BIN)/python -m pytest -q -n logical --timeout=0 tests/simulation
+	$(BIN)/python -m tests.support.simulate --first $(or $(SIM_FIRST),0) \
+		--seeds $(or $(SIM_SEEDS),10000) --steps $(or $(SIM_STEPS),2000)
 
 interop: venv ## run the Rust client of the original crate against a real server (needs cargo)
 	tests/interop/run

@@ -1,7 +1,7 @@
 """Seeded runs of the engine in a world of faults.
 
 `SIM_SEEDS` and `SIM_STEPS` make more and longer runs, `SIM_FIRST` says where the seeds
-begin, and `SEED=n` repeats one run.
+begin, and `SEED=n` repeats one run. `make simulate` runs them at length.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from tests.support.simulate import repeat_command
 from tests.support.simulation import World
 
 FIRST = int(os.environ.get("SIM_FIRST", "0"))
@@ -24,7 +25,7 @@ def test_nothing_is_lost_and_everything_comes_to_rest(seed: int) -> None:
     try:
         world.run(STEPS)
     except Exception as error:
-        error.add_note(f"repeat: SEED={seed} SIM_STEPS={STEPS} pytest tests/simulation")
+        error.add_note(f"repeat: {repeat_command(seed, STEPS)}")
         error.add_note(f"in step {world.steps}, epoch {world.epochs}")
         raise
 
