@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.support.simulation import World
@@ -42,9 +43,9 @@ def run_seed(seed: int, steps: int) -> Ran:
     failure = ""
     try:
         world.run(steps)
-    except Exception as error:  # whatever it is, this seed found it
+    except Exception as error:  # noqa: BLE001 - whatever it is, this seed found it
         last = traceback.extract_tb(error.__traceback__)[-1]
-        failure = f"{type(error).__name__}: {error} ({os.path.basename(last.filename)})"
+        failure = f"{type(error).__name__}: {error} ({Path(last.filename).name})"
     return Ran(seed, world.steps, world.epochs, world.epoch.log.durable_lsn, failure)
 
 

@@ -17,6 +17,8 @@ import random
 from contextlib import ExitStack
 from unittest.mock import patch
 
+from hermes import limits
+from hermes.broker import delivery
 from hermes.broker.event_codec import decode
 from hermes.broker.recovery import recover
 from hermes.broker.snapshot import canonical
@@ -32,6 +34,7 @@ from tests.support.simulation_model import Entry, Model
 from tests.support.simulation_plan import SUBJECTS, Plan
 
 CALM_ROUNDS_MAX = 20_000
+BOUNDS_EVERY_STEPS = 10  # looking at every lease at each step would cost too much
 SMALL_CREDIT_ROUNDS = 50  # then members take more at once, and the backlog ends
 
 
@@ -82,6 +85,18 @@ class World:
         getattr(self.actions, self.plan.draw())()
         if self.epoch.awake and self.rng.random() < self.plan.promptness:
             self.epoch.turn()
+        if self.steps % BOUNDS_EVERY_STEPS == 0:
+            self._check_bounds()
+
+    def _check_bounds(self) -> None:
+        """Nothing is held for too long, and not too much of it."""
+        engine = self.epoch.engine
+        if not self.epoch.awake:
+            for name, offset in self.model.overdue(engine.core.now_ns()):
+                require(False, name, "keeps", offset, "leased for ever")
+        batches_max = limits.WINDOW_BATCHES_MAX + delivery.READ_AHEAD_BATCHES
+        for name, feed in engine.deliveries._feeds.items():
+            require(len(feed.window) <= batches_max, name, "has", len(feed.window), "batches read")
 
     def leave(self, member: Member, *, lost: bool) -> None:
         self.actions.leave(member, lost=lost)

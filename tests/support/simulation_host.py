@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hermes.broker import events as ev
 from hermes.broker.core import Settings
 from hermes.broker.engine import Engine
-from hermes.broker.engine_time import EngineTime, resume_at
+from hermes.broker.engine_time import GAP_NS_MAX, EngineTime, resume_at
 from hermes.broker.ports import Fetch, FetchAhead, Fetched
 from hermes.broker.recovery import line_batch, recover
 from hermes.broker.snapshot import canonical
@@ -115,6 +115,9 @@ class Epoch:
         self.engine = Engine(
             self.log, state, settings, clock, EngineTime(resumed_ns, now, wall), self
         )
+        gap_ns = resumed_ns - state.engine_time_ns
+        require(0 <= gap_ns <= GAP_NS_MAX, "engine time goes on after a gap of", gap_ns)
+        self._time_lead_ns = resumed_ns - now  # of engine time, for this whole life
         self._settings = settings
         self._clean_stop = state.clean_stop
 
@@ -158,6 +161,8 @@ class Epoch:
         """One turn, as the loop would run it after a wake."""
         self.awake = False
         self.engine.turn()
+        engine_ns = self.engine.core.now_ns()
+        require(engine_ns == self.clock.now_ns + self._time_lead_ns, "engine time", engine_ns)
         if self._rng.random() < STATES_KEPT_PART:
             self._keep_state()
 

@@ -169,7 +169,7 @@ class Member:
             self.world.acked.add((consumer.created_lsn, consumer.name, offset))
 
     def lie(self) -> None:
-        """Ack what was never sent; nack with an attempt that is not."""
+        """Ack what was never sent, or to somebody else; nack with an attempt that is not."""
         rng = self.world.rng
         state = self.epoch.engine.state.consumers.get(self.seat.consumer)
         if state is None or state.created_lsn != self.seat.created_lsn:
@@ -187,6 +187,10 @@ class Member:
             require(stale == [(offset, offset)], "a nack of another attempt counted")
             self.past.remove((offset, attempt))
             self.held[offset] = attempt
+        others = [m for m in self.world.members if m.seat.created_lsn == self.seat.created_lsn]
+        strange = sorted(rng.choice(others).held) if others else []
+        if strange and rng.random() < 0.3:
+            self.ack(strange[:1])  # it settles the message, and its holder may say so again
 
     def _late(self) -> None:
         """Answer again, or for what another member had."""

@@ -20,6 +20,7 @@ from hermes.broker.v1 import broker_pb2
 from hermes.log.record import Kind, StoredRecord
 from tests.support.simulation_consumer import (
     DEAD,
+    LEASED,
     WAITING,
     ConsumerModel,
     Line,
@@ -278,6 +279,13 @@ class Model:
                 possible = len(waiting) < limits.WAITING_MAX
             if possible:
                 yield consumer.name, offset, state
+
+    def overdue(self, now_ns: int) -> Iterator[tuple[str, int]]:
+        """Leases that should have expired, when the engine has nothing more to do."""
+        for consumer in self.consumers.values():
+            for offset, message in consumer.messages.items():
+                if message.state == LEASED and message.time_ns <= now_ns:
+                    yield consumer.name, offset
 
     def dead_without_copy(self) -> Iterator[tuple[str, int]]:
         """Dead letters that have no copy and should."""
