@@ -277,6 +277,8 @@ class Engine:
         if outcome.last_lsn > self._rolled_at_lsn:
             self._segment_bytes = outcome.segment_bytes
         self.journal.committed(outcome.last_lsn)
+        if self.fanout.lossy:
+            self.core.host.wake()  # somebody's buffer ran over just now, and is to be logged
 
     def failed(self, error: HermesError) -> None:
         """The log has failed: fail stop. Idempotent."""

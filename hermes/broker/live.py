@@ -116,7 +116,7 @@ class Fanout:
         self._capacity = capacity
         self._turns: dict[str, int] = {}  # round robin, by group
         self._audiences: dict[tuple[int, ...], int] = {}
-        self._lossy: set[int] = set()  # subscriptions that dropped since the last tick
+        self._lossy: set[int] = set()  # subscriptions that dropped since the last turn
 
     def open(self, subscription: int, session: int, port: LivePort) -> LiveBuffer:
         buffer = LiveBuffer(session, port, self._capacity)
@@ -177,6 +177,11 @@ class Fanout:
             event = ev.AudienceFormed(engine_time_ns=now_ns, subscriptions=subscriptions)
             lsn = self._audiences[subscriptions] = self._journal.record(event)
         return lsn
+
+    @property
+    def lossy(self) -> bool:
+        """Whether anybody lost something that is not logged yet."""
+        return bool(self._lossy)
 
     def forget_audiences(self) -> None:
         """After a roll: every segment names its audiences itself."""

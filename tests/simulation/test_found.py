@@ -8,7 +8,7 @@ from hermes.broker import events as ev
 from hermes.broker.recovery import recover
 from hermes.broker.settling import Verdict
 from hermes.broker.snapshot import canonical, decode_snapshot, encode_snapshot
-from hermes.errors import NotFoundError
+from hermes.errors import HermesError, NotFoundError
 from tests.support.simulation_host import SECOND_NS
 from tests.support.simulation_scene import Port, Scene
 
@@ -160,6 +160,23 @@ def test_a_repeated_nack_does_not_kill_what_was_replayed() -> None:
     assert port.got == [(0, 0, 1), (0, 0, 1)]
     scene.say(seat, Verdict.NACK, 0, 0)
     assert consumer.dead.count == 1
+
+
+def test_what_a_live_buffer_loses_is_logged_though_nothing_follows() -> None:
+    # Durable messages reach live buffers at their commit. What one lost then was logged in
+    # the next turn, and nobody asked for one: on a quiet broker the record came much later.
+    class Ear:
+        def wake(self) -> None: ...
+
+        def end(self, error: HermesError) -> None: ...
+
+    scene = Scene()
+    scene.engine.fanout._capacity = 1
+    subscription, buffer = scene.engine.subscribe(scene.session, ">", (), Ear())
+    scene.publish("a", "a", "a")
+    scene.rest()
+    told = [(e.subscription, e.messages) for e in scene.events() if isinstance(e, ev.Dropped)]
+    assert (buffer.dropped, told) == (2, [(subscription, 2)])
 
 
 def test_what_waits_for_its_commit_does_not_fail() -> None:
