@@ -172,6 +172,7 @@ class ConsumerModel:
         rejected = event.cause is ev.DeadCause.REJECTED_BY_MEMBER
         message = self._take(event, offset, REJECTED if rejected else WAITING)
         require(offset in self.condemned, "killed without reason:", message)
+        self.condemned.remove(offset)
         counted = (message.attempt, message.failures)
         require(counted == (event.attempts, event.failures), event, "but", counted)
         message.state, message.copied = DEAD, False

@@ -151,7 +151,10 @@ class Member:
         self.world.model.heard(self.seat.consumer, self.seat.member)
         if verdict is not Verdict.EXTEND:
             for offset in offsets:
-                self.past.append((offset, self.held.pop(offset, attempt)))
+                known = self.held.get(offset, attempt)
+                self.past.append((offset, known if verdict is Verdict.ACK else attempt))
+                if verdict is Verdict.ACK or known == attempt:
+                    self.held.pop(offset, None)
         if verdict is Verdict.ACK:
             counted = [o for o in offsets if not any(a <= o <= b for a, b in stale)]
             engine.journal.after_commit(partial(self._confirmed, counted))
@@ -185,8 +188,7 @@ class Member:
             offset, attempt = rng.choice(sorted(self.held.items()))
             stale = self.say(Verdict.NACK, [offset], attempt + 7)
             require(stale == [(offset, offset)], "a nack of another attempt counted")
-            self.past.remove((offset, attempt))
-            self.held[offset] = attempt
+            self.past.pop()  # nobody ever had it
         others = [m for m in self.world.members if m.seat.created_lsn == self.seat.created_lsn]
         strange = sorted(rng.choice(others).held) if others else []
         if strange and rng.random() < 0.3:

@@ -79,11 +79,8 @@ class Model:
             self.engine_time_ns = event.engine_time_ns
             self._read(event, record.lsn)
         for consumer in self.consumers.values():
-            for offset in consumer.condemned:
-                message = consumer.messages.get(offset)
-                dead = message is not None and message.state == DEAD
-                require(dead, consumer.name, offset, "had to die in this group:", message)
-            consumer.condemned.clear()
+            spared = consumer.condemned
+            require(not spared, consumer.name, spared, "had to die in this group")
         for lsn, (_, audience) in self._for_live.items():
             require(not audience, "record", lsn, "was handed to nobody")
         self._for_live.clear()
@@ -270,6 +267,10 @@ class Model:
         """What could be delivered at this moment, while a member has nothing to do."""
         for consumer, offset, state in self.unsettled():
             places = consumer.members.values()
+            if state == LEASED:  # its deadline is held elsewhere
+                if consumer.messages[offset].member not in consumer.members:
+                    yield consumer.name, offset, state
+                continue
             if not any(not place.holds and not place.overdue for place in places):
                 continue
             waiting = [m for m in consumer.messages.values() if m.state == WAITING]
