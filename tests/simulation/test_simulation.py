@@ -11,9 +11,9 @@ from unittest.mock import patch
 
 import pytest
 
-from tests.support import simulation_plan
-from tests.support.simulate import repeat_command
+from tests.support import simulate, simulation_plan
 from tests.support.simulation import World
+from tests.support.simulation_consumer import Violation
 
 FIRST = int(os.environ.get("SIM_FIRST", "0"))
 SEEDS = int(os.environ.get("SIM_SEEDS", "40"))
@@ -27,7 +27,7 @@ def test_nothing_is_lost_and_everything_comes_to_rest(seed: int) -> None:
     try:
         world.run(STEPS)
     except Exception as error:
-        error.add_note(f"repeat: {repeat_command(seed, STEPS)}")
+        error.add_note(f"repeat: {simulate.repeat_command(seed, STEPS)}")
         error.add_note(f"in step {world.steps}, epoch {world.epochs}")
         raise
 
@@ -41,6 +41,20 @@ def test_a_hundred_restarts_kill_no_healthy_message() -> None:
     ):
         lives = [_gentle_lives(seed) for seed in range(40)]
     assert max(lives) >= 100
+
+
+def test_the_long_run_names_what_failed_and_how_to_repeat_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = ["--jobs", "1", "--first", "3", "--seeds", "2", "--steps", "20"]
+    assert simulate.main(few) == 0
+    assert "2 runs, 40 steps" in capsys.readouterr().out
+    with patch.object(World, "check_rest", side_effect=Violation("something is lost")):
+        assert simulate.main(few) == 1
+    told = capsys.readouterr().out
+    assert "seed 4, step 20: Violation: something is lost" in told
+    assert simulate.repeat_command(4, 20) in told
+    assert "2 failures" in told
 
 
 def _gentle_lives(seed: int) -> int:

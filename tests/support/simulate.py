@@ -16,7 +16,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +51,8 @@ def run_seed(seed: int, steps: int) -> Ran:
 
 def repeat_command(seed: int, steps: int) -> str:
     """What repeats one run."""
-    return f"SEED={seed} SIM_STEPS={steps} .venv/bin/python -m pytest -n 0 tests/simulation"
+    test = "tests/simulation/test_simulation.py -k comes_to_rest"
+    return f"SEED={seed} SIM_STEPS={steps} .venv/bin/python -m pytest -n 0 {test}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,19 +66,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = told = time.monotonic()
     runs: list[Ran] = []
     seeds = range(options.first, options.first + options.seeds)
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(options.jobs, maxtasksperchild=SEEDS_PER_PROCESS) as pool:
-        for ran in pool.imap_unordered(partial(run_seed, steps=options.steps), seeds):
-            runs.append(ran)
-            if ran.failure:
-                print(f"seed {ran.seed}, step {ran.steps}: {ran.failure}")
-                print(f"  repeat: {repeat_command(ran.seed, options.steps)}", flush=True)
-            if time.monotonic() - told > PROGRESS_SECONDS:
-                told = time.monotonic()
-                print(_summary(runs, told - began), flush=True)
+    for ran in _run(seeds, options.steps, options.jobs):
+        runs.append(ran)
+        if ran.failure:
+            print(f"seed {ran.seed}, step {ran.steps}: {ran.failure}")
+            print(f"  repeat: {repeat_command(ran.seed, options.steps)}", flush=True)
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(_summary(runs, told - began), flush=True)
     print(f"seeds {seeds.start}..{seeds.stop - 1} of {options.steps:,} steps each")
     print(_summary(runs, time.monotonic() - began))
     return int(any(ran.failure for ran in runs))
+
+
+def _run(seeds: Sequence[int], steps: int, jobs: int) -> Iterator[Ran]:
+    """Each seed's run, as they end."""
+    run = partial(run_seed, steps=steps)
+    if jobs == 1:
+        yield from map(run, seeds)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(jobs, maxtasksperchild=SEEDS_PER_PROCESS) as pool:
+        yield from pool.imap_unordered(run, seeds)
 
 
 def _summary(runs: Sequence[Ran], seconds: float) -> str:
