@@ -34,8 +34,8 @@ from tests.support.simulation_model import Entry, Model
 from tests.support.simulation_plan import SUBJECTS, Plan
 
 CALM_ROUNDS_MAX = 20_000
-BOUNDS_EVERY_STEPS = 10  # looking at every lease at each step would cost too much
-SMALL_CREDIT_ROUNDS = 50  # then members take more at once, and the backlog ends
+BOUNDS_EVERY_STEPS = 20  # looking at every lease at each step would cost too much
+SMALL_CREDIT_ROUNDS = 30  # then members take more at once, and the backlog ends
 
 
 class World:
