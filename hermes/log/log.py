@@ -20,14 +20,17 @@ import apsw
 from hermes import limits
 from hermes.clock import Clock, SystemClock
 from hermes.errors import LogClosedError
+from hermes.log.announced import check_announced
 from hermes.log.bodies import dropped_range
+from hermes.log.catalog import Entry
 from hermes.log.connections import Connections
 from hermes.log.database import explain
 from hermes.log.facts import Mark
+from hermes.log.held import HeldCache
 from hermes.log.housekeeper import Housekeeper
 from hermes.log.line import Filters
 from hermes.log.opening import Opened, OpenReport, open_store
-from hermes.log.port import Listener, LogReader, SegmentInfo
+from hermes.log.port import Compaction, Listener, LogReader, SegmentInfo
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind, Record, admit
 from hermes.log.space import Space
@@ -96,6 +99,8 @@ class SqliteLog:
         self._active_first_lsn = opened.active.start.first_lsn
         self._connections = Connections(vfs=vfs)
         self._filters = Filters()
+        self._held = HeldCache()
+        self._announced: dict[int, Compaction] = {}
         self._space = Space(folder, low_space_bytes)
         self._writer = Writer(
             folder=folder,
@@ -210,6 +215,25 @@ class SqliteLog:
         self._catalog.dropped()
         self._keeper.remove(oldest.path)
 
+    def room_to_compact(self, first_lsn: int) -> bool:
+        size_bytes = self._sealed(first_lsn).path.stat().st_size
+        return self._space.holds(size_bytes)
+
+    def compact(self, first_lsn: int) -> None:
+        self._check_open()
+        check_announced(self._reader(), self._sealed(first_lsn))
+        self._announced[first_lsn] = Compaction(first_lsn)
+
+    @property
+    def compactions(self) -> tuple[Compaction, ...]:
+        return tuple(self._announced.values())
+
+    def _sealed(self, first_lsn: int) -> Entry:
+        for entry in self._catalog.entries():
+            if entry.first_lsn == first_lsn and entry.facts is not None:
+                return entry
+        raise ValueError(f"segment {first_lsn} is not a sealed one")
+
     def _check_open(self) -> None:
         error = self._writer.error
         if error is not None:
@@ -231,7 +255,7 @@ class SqliteLog:
         return self._reader()
 
     def _reader(self) -> SqliteReader:
-        return SqliteReader(self._catalog, self._connections, self._filters)
+        return SqliteReader(self._catalog, self._connections, self._filters, held=self._held)
 
     # ------------------------------------------------------------------ closing
 

@@ -151,6 +151,8 @@ SCAN: Final = f"{_AS_STORED} WHERE lsn >= ? AND lsn <= ? ORDER BY lsn"
 CHAIN_AT: Final = "SELECT chain FROM records WHERE lsn = ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
 RECORD_BARE: Final = f"{_BARE} WHERE lsn = ?"
+# The length of a blob is told by its row's header: its pages are not read.
+PAYLOAD_BYTES: Final = "SELECT length(payload) FROM records WHERE lsn = ?"
 TIME_FROM: Final = "SELECT lsn, at_ns FROM records WHERE lsn >= ? ORDER BY lsn LIMIT 1"
 LAST_RECORD: Final = f"{_BARE} ORDER BY lsn DESC LIMIT 1"
 # first and last of the batch at or before an offset; whether it holds it, the caller sees.
@@ -165,6 +167,9 @@ PUBLISHES: Final = f"""{_FULL}
     WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
 PUBLISHES_WALK: Final = f"""SELECT first, last, lsn, key FROM records
     WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
+# From the index alone, but for the key's text.
+BATCHES: Final = f"""SELECT first, last, lsn, (SELECT text FROM keys WHERE id = records.key)
+    FROM records WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
 PUBLISHES_OF_KEY: Final = f"""SELECT first, last, lsn, key FROM records
     WHERE key = ? AND kind = {PUBLISHED} AND lsn >= ? ORDER BY lsn"""
 MESSAGES_OF_KEY: Final = f"""SELECT sum(last - max(first, ?) + 1) FROM records
@@ -187,6 +192,9 @@ LSNS_OF_KEY: Final = """SELECT lsn FROM records
 LSNS_OF_TERM: Final = "SELECT lsn FROM terms WHERE term = ? ORDER BY lsn LIMIT ?"
 LATEST: Final = f"""{_FULL}
     WHERE kind = ? AND kind >= {FIRST_RARE_KIND} AND lsn <= ? ORDER BY lsn DESC LIMIT 1"""
+ANNOUNCED: Final = f"""SELECT lsn, first, last, body FROM records
+    WHERE kind = {int(Kind.SEGMENT_COMPACTED)} AND kind >= {FIRST_RARE_KIND} AND lsn > ?
+    ORDER BY lsn DESC"""
 LOWEST_FIRST: Final = """SELECT first FROM records
     WHERE kind = ? AND first >= 0 ORDER BY first LIMIT 1"""
 HIGHEST_FIRST: Final = """SELECT first FROM records
@@ -278,12 +286,14 @@ LOOKUPS: Final = {
     CHAIN_AT: 1,
     RECORD: 1,
     RECORD_BARE: 1,
+    PAYLOAD_BYTES: 1,
     TIME_FROM: 1,
     PUBLISH_AT: 1,
     PUBLISH_AFTER: 1,
     LAST_PUBLISH: 0,
     PUBLISHES: 3,
     PUBLISHES_WALK: 3,
+    BATCHES: 3,
     PUBLISHES_OF_KEY: 2,
     MESSAGES_OF_KEY: 3,
     KEYS_AFTER: 1,
@@ -296,6 +306,7 @@ LOOKUPS: Final = {
     LSNS_OF_KEY: 4,
     LSNS_OF_TERM: 2,
     LATEST: 2,
+    ANNOUNCED: 1,
     LOWEST_FIRST: 1,
     HIGHEST_FIRST: 1,
     HIGHEST_LAST: 2,

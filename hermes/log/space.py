@@ -39,6 +39,11 @@ class Space:
             reserved = self._make_reserve()
         self.low = not reserved or self.free_bytes < self._low_bytes
 
+    def holds(self, size_bytes: int) -> bool:
+        """Whether so many bytes more fit and leave the space not low, as it is now."""
+        stat = os.statvfs(self._folder)
+        return stat.f_bavail * stat.f_frsize - size_bytes >= self._low_bytes
+
     def _make_reserve(self) -> bool:
         fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
