@@ -55,6 +55,8 @@ WAL_BYTES_MAX: Final = 64 * MIB
 WAL_KEPT_BYTES: Final = 16 * MIB
 # Below this much free space publishes are refused: a full queue and its WAL still fit.
 LOW_SPACE_BYTES: Final = 128 * MIB
+# A compaction that found no room, or failed, is tried again after so long.
+COMPACTION_RETRY_SECS: Final = 30.0
 # Ids of subjects and consumers that the writer remembers per segment.
 KEYS_CACHED_MAX: Final = 100_000
 READER_CONNECTIONS_MAX: Final = 32

@@ -6,6 +6,7 @@ what is written how is in `writer.py`, what a store looks like in docs/log-forma
 
     owner's thread        writer's thread          keeper's thread
     append, roll, drop -> transaction, HEAD    ->  checkpoints, sealing, disk space
+    compact ------------------------------------>  the compactor's thread
     reader() anywhere     Committed / Failed
 """
 
@@ -23,6 +24,7 @@ from hermes.errors import LogClosedError
 from hermes.log.announced import check_announced
 from hermes.log.bodies import dropped_range
 from hermes.log.catalog import Entry
+from hermes.log.compactor import Compactor
 from hermes.log.connections import Connections
 from hermes.log.database import explain
 from hermes.log.facts import Mark
@@ -100,7 +102,6 @@ class SqliteLog:
         self._connections = Connections(vfs=vfs)
         self._filters = Filters()
         self._held = HeldCache()
-        self._announced: dict[int, Compaction] = {}
         self._space = Space(folder, low_space_bytes)
         self._writer = Writer(
             folder=folder,
@@ -123,10 +124,20 @@ class SqliteLog:
             clock=clock,
             vfs=vfs,
         )
+        self._compactor = Compactor(
+            catalog=opened.catalog,
+            reader=self._reader,
+            connections=self._connections,
+            shrinking=self._keeper.shrinking,
+            space=self._space,
+            clock=clock,
+            vfs=vfs,
+        )
         self._writer.on_rolled = self._keeper.seal
         self._writer.on_long_wal = self._keeper.wake
         self._writer.start()
         self._keeper.start()
+        self._compactor.put(opened.uncompacted)
 
     # ------------------------------------------------------------------- facts
 
@@ -212,7 +223,8 @@ class SqliteLog:
         announced = self._reader().latest(Kind.SEGMENT_DROPPED)
         if announced is None or dropped_range(announced.body)[0] != first_lsn:
             raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")
-        self._catalog.dropped()
+        with self._compactor.exchanging:
+            self._catalog.dropped()
         self._keeper.remove(oldest.path)
 
     def room_to_compact(self, first_lsn: int) -> bool:
@@ -222,11 +234,11 @@ class SqliteLog:
     def compact(self, first_lsn: int) -> None:
         self._check_open()
         check_announced(self._reader(), self._sealed(first_lsn))
-        self._announced[first_lsn] = Compaction(first_lsn)
+        self._compactor.put((first_lsn,))
 
     @property
     def compactions(self) -> tuple[Compaction, ...]:
-        return tuple(self._announced.values())
+        return self._compactor.compactions
 
     def _sealed(self, first_lsn: int) -> Entry:
         for entry in self._catalog.entries():
@@ -263,6 +275,7 @@ class SqliteLog:
         if self._closed:
             return
         self._closed = True
+        self._compactor.stop()
         self._writer.finish()
         self._keeper.stop()
         self._connections.close()

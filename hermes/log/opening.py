@@ -49,7 +49,10 @@ class OpenReport(msgspec.Struct, frozen=True):
 
 
 class Opened(msgspec.Struct):
-    """A store that is ready for its writer. `unsealed` are former active segments."""
+    """A store that is ready for its writer. `unsealed` are former active segments.
+
+    `uncompacted` are the first lsns of segments with an announced compaction to carry out.
+    """
 
     lock: StoreLock
     store_id: str
@@ -58,6 +61,7 @@ class Opened(msgspec.Struct):
     active: ActiveSegment
     unsealed: list[Path]
     report: OpenReport
+    uncompacted: tuple[int, ...] = ()
 
 
 def open_store(path: Path, *, at_ns: int, accept_loss: bool = False, vfs: str = "") -> Opened:
@@ -270,6 +274,7 @@ class _Opening:
             catalog=Catalog(tuple(entries)),
             active=active,
             unsealed=[path for _, path in paths[:-1] if not is_sealed_file(path)],
+            uncompacted=seen.uncompacted,
             report=OpenReport(
                 created=False,
                 segments=len(entries),

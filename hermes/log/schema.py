@@ -129,6 +129,20 @@ SEAL_PRAGMAS: Final = (
     _FULL_SYNC,
 )
 
+# For the copy that a compaction writes under a name that nobody looks for: each piece is a
+# transaction that syncs what it wrote.
+COMPACT_PRAGMAS: Final = (
+    *_EVERY,
+    Pragma("page_size", PAGE_BYTES, PAGE_BYTES, "as in every segment; before the first page"),
+    Pragma("auto_vacuum", "NONE", 0, "space comes back by unlinking segments"),
+    Pragma("journal_mode", "OFF", "off", "half a copy is worth nothing"),
+    Pragma("application_id", APPLICATION_ID, APPLICATION_ID, "whose file this is"),
+    Pragma("user_version", FORMAT_VERSION, FORMAT_VERSION, "refused by older versions"),
+    _FULL_SYNC,
+    Pragma("fullfsync", "ON", 1, "macOS: fsync alone does not reach the disk"),
+    Pragma("cache_size", -16_384, -16_384, "16 MiB hold the inner pages of every index"),
+)
+
 # ------------------------------------------------------------------ statements
 
 KEY_ID: Final = "SELECT id FROM keys WHERE text = ?"
@@ -277,6 +291,30 @@ SPAN_OF_KEY: Final = tuple(
 )
 SPAN_OF_OFFSETS: Final = """SELECT lsn, key, first, last FROM records
     WHERE kind = ? AND first BETWEEN ? AND ? AND last >= ? LIMIT ?"""
+
+# Compaction: from an attached old file into a new one. Statements take rows in the order of
+# the table they go to, so that both files are walked from one end to the other.
+COPIED_FACTS: Final = ("payload_bytes", "retired", "compacted_lsn")
+ATTACH_SOURCE: Final = "ATTACH ? AS source"
+COPY_META: Final = f"""INSERT INTO main.meta SELECT name, value FROM source.meta
+    WHERE name NOT IN {COPIED_FACTS}"""
+RETIRED_TABLE: Final = "CREATE TEMP TABLE retired (first INTEGER PRIMARY KEY, last INTEGER)"
+INSERT_RETIRED: Final = "INSERT INTO retired VALUES (?, ?)"
+COPY_KEYS: Final = """INSERT INTO main.keys SELECT id, text FROM source.keys
+    WHERE id > (SELECT coalesce(max(id), -1) FROM main.keys) ORDER BY id LIMIT ?"""
+COPY_RECORDS: Final = f"""INSERT INTO main.records
+        (lsn, at_ns, kind, key, first, last, payload_hash, chain, body, payload)
+    SELECT lsn, at_ns, kind, key, first, last, payload_hash, chain, body,
+        CASE WHEN kind = {int(Kind.PUBLISHED_LIVE)} THEN NULL
+            WHEN kind = {PUBLISHED} AND last <= (SELECT r.last FROM temp.retired AS r
+                WHERE r.first <= o.last ORDER BY r.first DESC LIMIT 1) THEN NULL
+            ELSE payload END
+    FROM source.records AS o WHERE lsn BETWEEN ? AND ? ORDER BY lsn"""
+COPY_TERMS: Final = """INSERT INTO main.terms SELECT term, lsn FROM source.terms
+    WHERE (term, lsn) > (?, ?) ORDER BY term, lsn LIMIT ?"""
+LAST_TERM: Final = "SELECT term, lsn FROM main.terms ORDER BY term DESC, lsn DESC LIMIT 1"
+COUNT_TERMS: Final = """SELECT (SELECT count(*) FROM main.terms),
+    (SELECT count(*) FROM source.terms)"""
 
 # A statement and how many parameters it takes: what the test of plans looks at.
 LOOKUPS: Final = {
