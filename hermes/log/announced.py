@@ -37,17 +37,14 @@ def check_announced(reader: SqliteReader, entry: Entry) -> None:
     """
     first_lsn = entry.first_lsn
     newest = reader.latest(Kind.SEGMENT_COMPACTED)
-    held = held_in(reader, entry)
-    if (
-        newest is None
-        or compacted_segment(newest.body) != first_lsn
-        or newest.lsn <= held.compacted_lsn
-    ):
+    start = reader.start_of(entry)
+    done_lsn = 0 if start is None else start.compacted_lsn
+    if newest is None or compacted_segment(newest.body) != first_lsn or newest.lsn <= done_lsn:
         raise ValueError(f"no committed SegmentCompacted announces more for segment {first_lsn}")
     entries = reader.entries()
     group = reader.look(
         entries[position_of(entries, newest.lsn)],
-        lambda db: _group(db, first_lsn, held.compacted_lsn, newest.lsn),
+        lambda db: _group(db, first_lsn, done_lsn, newest.lsn),
     )
     cut = reader.look(entry, lambda db: first_cut(db, joined(group or ())))
     if cut is not None:

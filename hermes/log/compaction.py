@@ -12,7 +12,7 @@ was sealed, whatever happened to the source, the copying, or memory.
 Rules
 - Nothing but the temporary file is written. Whoever renames it (`compactor.py`) decides
   whether the old file has had its day; an exception leaves no temporary file behind.
-- Each piece is a transaction that ends with a sync of a few MiB: one sync of a gigabyte
+- Each piece is a transaction that ends with a sync of about a MiB: one sync of a gigabyte
   would make the commits on the same disk wait for it. `rest` is called between pieces.
 - A source that is damaged is refused with the lsn, as StoreDamagedError.
 """
@@ -38,7 +38,7 @@ from hermes.log.held import encode_retired
 from hermes.log.scan import SegmentScan
 from hermes.log.segment import BUILDING_SUFFIX, remove_files
 
-PIECE_BYTES: Final = 2 << 20
+PIECE_BYTES: Final = 1 << 20
 _PIECE_ROWS_MAX: Final = 2_048
 _KEYS_AT_ONCE: Final = 4_096
 _TERMS_AT_ONCE: Final = 8_192

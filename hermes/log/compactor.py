@@ -8,9 +8,9 @@ Rules
 - Nothing here stops the log. A full disk or an I/O error leaves the old file as it is, and
   is tried again every `COMPACTION_RETRY_SECS`; a damaged source, or an announcement that
   cuts a batch, is told once and kept in `compactions` as stuck.
-- Above all it must not be felt: it works in pieces of a few MiB or milliseconds and rests
-  after each for as long as it took, it stops when the disk runs low, and the old file's
-  space is given back in steps (`shrinking.py`).
+- Above all it must not be felt: it works in pieces of a MiB or some milliseconds and rests
+  after each for `RESTS` times as long as it took, it stops when the disk runs low, and the
+  old file's space is given back in steps (`shrinking.py`).
 - A segment that is dropped meanwhile must not come back: `exchanging` is held over the
   rename here, and by whoever drops.
 """
@@ -21,6 +21,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Final
 
 import apsw
 import msgspec
@@ -42,8 +43,10 @@ from hermes.log.space import Space
 
 _log = logging.getLogger(__name__)
 
-_SEAL_WAIT_SECS = 0.2
-_NS = 1_000_000_000
+# With one, half of a slow disk's time would be the compaction's.
+RESTS: Final = 3
+_SEAL_WAIT_SECS: Final = 0.2
+_NS: Final = 1_000_000_000
 
 
 class _Stopped(Exception):  # noqa: N818  # not an error
@@ -228,13 +231,13 @@ class Compactor:
         return next((entry for entry in entries if entry.first_lsn == first_lsn), None)
 
     def _rest(self) -> None:
-        """Between two pieces: for as long as the last one took. Raises _Stopped, StoreFullError."""
+        """Between two pieces, in proportion to the last one. Raises _Stopped, StoreFullError."""
         if self._space.low:
             raise StoreFullError(
                 "the disk runs low while a segment is compacted",
                 hint="it is tried again; free some disk space",
             )
         worked_ns = self._clock.monotonic_ns() - self._rested_ns
-        if self._stopping.wait(worked_ns / _NS):
+        if self._stopping.wait(RESTS * worked_ns / _NS):
             raise _Stopped
         self._rested_ns = self._clock.monotonic_ns()

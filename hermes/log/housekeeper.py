@@ -99,6 +99,7 @@ class Housekeeper:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self.shrinking.close()
 
     def _run(self) -> None:
         try:
