@@ -12,7 +12,7 @@ was sealed, whatever happened to the source, the copying, or memory.
 Rules
 - Nothing but the temporary file is written. Whoever renames it (`compactor.py`) decides
   whether the old file has had its day; an exception leaves no temporary file behind.
-- Each piece is a transaction that ends with a sync of about a MiB: one sync of a gigabyte
+- Each piece is a transaction that ends with a sync of some 256 KiB: one sync of a gigabyte
   would make the commits on the same disk wait for it. `rest` is called between pieces.
 - A source that is damaged is refused with the lsn, as StoreDamagedError.
 """
@@ -38,12 +38,12 @@ from hermes.log.held import encode_retired
 from hermes.log.scan import SegmentScan
 from hermes.log.segment import BUILDING_SUFFIX, remove_files
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 256 << 10
 _PIECE_ROWS_MAX: Final = 2_048
 _KEYS_AT_ONCE: Final = 4_096
 _TERMS_AT_ONCE: Final = 8_192
-# Hashing rows is Python's work, which the event loop waits for: some 2 ms at a time.
-_VERIFY_BYTES: Final = 96 << 10
+# Hashing rows is Python's work, which the event loop waits for: some 0.5 ms at a time.
+_VERIFY_BYTES: Final = 24 << 10
 
 HINT: Final = "run hermes-inspect verify on the store; restore the segment from a backup"
 
@@ -131,7 +131,10 @@ def _copy_keys(db: apsw.Connection) -> Iterator[None]:
 
 
 def _copy_records(db: apsw.Connection, facts: SegmentFacts) -> Iterator[None]:
-    lsn, rows = facts.first_lsn, 64
+    lsn, rows = facts.first_lsn, 1
+    # Where few rows were left of many, the next ones may all be.
+    source_bytes = int(str(db.pragma("page_count", schema="source"))) * schema.PAGE_BYTES
+    most = max(1, min(_PIECE_ROWS_MAX, 2 * PIECE_BYTES * facts.records // source_bytes))
     size_bytes = _size_of(db)
     while lsn <= facts.last_lsn:
         upto = min(lsn + rows - 1, facts.last_lsn)
@@ -140,7 +143,7 @@ def _copy_records(db: apsw.Connection, facts: SegmentFacts) -> Iterator[None]:
         grown_bytes = max(1, _size_of(db) - size_bytes)
         size_bytes += grown_bytes
         # As many rows next time as fill a piece, but never much more than last time.
-        rows = max(1, min(_PIECE_ROWS_MAX, 4 * rows, rows * PIECE_BYTES // grown_bytes))
+        rows = max(1, min(most, 4 * rows, rows * PIECE_BYTES // grown_bytes))
         lsn = upto + 1
         yield
 

@@ -8,7 +8,7 @@ Rules
 - Nothing here stops the log. A full disk or an I/O error leaves the old file as it is, and
   is tried again every `COMPACTION_RETRY_SECS`; a damaged source, or an announcement that
   cuts a batch, is told once and kept in `compactions` as stuck.
-- Above all it must not be felt: it works in pieces of a MiB or some milliseconds and rests
+- Above all it must not be felt: it works in pieces of 256 KiB or half a millisecond and rests
   after each for `RESTS` times as long as it took, it stops when the disk runs low, and the
   old file's space is given back in steps (`shrinking.py`).
 - A segment that is dropped meanwhile must not come back: `exchanging` is held over the
