@@ -126,6 +126,14 @@ READ_BATCHES_MAX: Final = 1_024
 BACKUP_ROLL_BYTES: Final = 16 * MIB
 # Half of what a modest disk writes: the other half is for the commits beside it.
 BACKUP_BYTES_PER_SEC: Final = 64 * MIB
+# The largest limit of a store's size that may be set: 1 EiB.
+STORE_BYTES_MAX: Final = 1 << 60
+# Offsets whose batches garbage collection holds against what is needed, per look-up.
+GC_BATCHES_PER_READ: Final = 5_000
+# A store that is being freed may exceed its size by so much meanwhile.
+STORE_SLACK_BYTES: Final = 64 * MIB
+# Ranges of retired offsets that a plan shows per segment.
+GC_RANGES_TOLD_MAX: Final = 100
 ADMIN_PAGE_DEFAULT: Final = 100
 ADMIN_PAGE_MAX: Final = 1_000
 

@@ -140,6 +140,8 @@ DISCARD_DEAD_LETTERS: Final = Method(
 BACKUP: Final = Method(
     ADMIN_SERVICE, "Backup", False, True, admin.BackupRequest, admin.BackupProgress
 )
+PLAN_GC: Final = Method(ADMIN_SERVICE, "PlanGc", False, True, admin.PlanGcRequest, admin.GcProgress)
+RUN_GC: Final = Method(ADMIN_SERVICE, "RunGc", False, True, admin.RunGcRequest, admin.GcProgress)
 
 BROKER_METHODS: Final = (
     PUBLISH,
@@ -161,4 +163,6 @@ ADMIN_METHODS: Final = (
     REPLAY_DEAD_LETTERS,
     DISCARD_DEAD_LETTERS,
     BACKUP,
+    PLAN_GC,
+    RUN_GC,
 )

@@ -147,17 +147,20 @@ def decide_leave(
     return [*events, left]
 
 
-def decide_inactive(state: State, now_ns: int) -> list[ev.ConsumerDeleted]:
-    """ConsumerDeleted for each that had no member for longer than its limit."""
-    return [
-        ev.ConsumerDeleted(
-            engine_time_ns=now_ns, consumer=name, cause=ev.DeleteCause.FOR_INACTIVITY
-        )
-        for name, consumer in state.consumers.items()
-        if consumer.policy.inactivity_limit_ns
-        and not consumer.members
-        and now_ns - consumer.last_active_ns > consumer.policy.inactivity_limit_ns
-    ]
+def decide_inactive(
+    state: State, now_ns: int, default_limit_ns: int = 0
+) -> list[ev.ConsumerDeleted]:
+    """ConsumerDeleted for each that had no member for longer than its limit.
+
+    `default_limit_ns` is that of consumers without one of their own; 0: none.
+    """
+    events = []
+    for name, consumer in state.consumers.items():
+        limit_ns = consumer.policy.inactivity_limit_ns or default_limit_ns
+        if limit_ns and not consumer.members and now_ns - consumer.last_active_ns > limit_ns:
+            cause = ev.DeleteCause.FOR_INACTIVITY
+            events.append(ev.ConsumerDeleted(engine_time_ns=now_ns, consumer=name, cause=cause))
+    return events
 
 
 def decide_restart(state: State, now_ns: int) -> list[ev.Event]:

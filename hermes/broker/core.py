@@ -26,6 +26,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dedup_window_ns: int = 120 * 10**9
     dedup_ids_max: int = limits.DEDUP_IDS_MAX
     dead_letter_retention_ns: int | None = None
+    consumer_inactivity_ns: int = 0  # limit of consumers that have none of their own; 0: none
+    store_bytes_max: int | None = None
 
 
 class Core:

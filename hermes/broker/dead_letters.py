@@ -8,12 +8,13 @@ between) is made good at the next start. Dead letters of dead letters get no cop
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from hermes.broker import events as ev
 from hermes.broker.batch import IncomingBatch, LineBatch, views
 from hermes.broker.consumer import Consumer, Dead
-from hermes.broker.ranges import Range
+from hermes.broker.ranges import Range, intersect
 from hermes.broker.redelivery import hulls
 from hermes.broker.state import State
 from hermes.broker.subject import dead_letter_subject
@@ -136,6 +137,31 @@ def decide_discard(
     return [
         ev.Discarded(engine_time_ns=now_ns, consumer=consumer.name, ranges=group, session=session)
         for group in hulls(dead_ranges(consumer, ranges))
+    ]
+
+
+def decide_gone(
+    consumer: Consumer, ranges: Sequence[Range], reason: str, *, now_ns: int, at_ns: int
+) -> list[ev.Event]:
+    """DeadLettered for what waits of these (normal) ranges and has no payload any more."""
+    groups: defaultdict[tuple[int, int], list[Range]] = defaultdict(list)
+    if ranges:
+        for first, last, waiting in consumer.waiting.overlapping(ranges[0][0], ranges[-1][1]):
+            groups[waiting.attempt, waiting.failures] += intersect([(first, last)], ranges)
+    return [
+        ev.DeadLettered(
+            engine_time_ns=now_ns,
+            consumer=consumer.name,
+            ranges=group,
+            session=0,
+            cause=ev.DeadCause.PAYLOAD_GONE,
+            attempts=attempts,
+            failures=failures,
+            at_ns=at_ns,
+            reason=reason,
+        )
+        for (attempts, failures), found in groups.items()
+        for group in hulls(found)
     ]
 
 

@@ -21,12 +21,13 @@ from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.batch import LineBatch
 from hermes.broker.consumer import Consumer
+from hermes.broker.dead_letters import decide_gone
 from hermes.broker.dispatch import Assignment, Delivery, Slot, plan
 from hermes.broker.due import REBUILD_MIN, SLACK
 from hermes.broker.feed import Feed
 from hermes.broker.journal import Journal
 from hermes.broker.ports import Fetch, FetchAhead, Fetched, FetchRanges, Host, MemberPort
-from hermes.broker.ranges import Range, normalize
+from hermes.broker.ranges import Range, normalize, subtract
 from hermes.broker.redelivery import Piece, decide_expiry, decide_postpone, due_leases, hulls
 from hermes.broker.ring import Ring
 from hermes.broker.router import Route
@@ -34,6 +35,7 @@ from hermes.broker.subject import matcher
 
 READ_AHEAD_BATCHES = limits.WINDOW_BATCHES_MAX // 2
 READ_AHEAD_BYTES = limits.WINDOW_BYTES_MAX // 2
+UNREADABLE_REASON = "its payload is retired or cannot be read"
 
 
 class Seat(msgspec.Struct):
@@ -76,6 +78,7 @@ class Deliveries:
         self._alarms: list[tuple[int, str]] = []  # heap: (engine time, consumer)
         self._alarm_of: dict[str, int] = {}
         self._expire_from_ns = 0  # engine time; no lease expires before
+        self._unreadable: list[tuple[str, int, int]] = []  # consumer, first, last
 
     # --------------------------------------------------------------- members
 
@@ -127,12 +130,25 @@ class Deliveries:
 
     def run(self, now_ns: int, at_ns: int) -> None:
         """Visit every consumer that is ready or has something due."""
+        self._bury_unreadable(now_ns, at_ns)
         self._ring_alarms(now_ns)
         ready, self.ready = self.ready, {}
         for name in ready:
             consumer, feed = self._state.consumers.get(name), self._feeds.get(name)
             if consumer is not None and feed is not None:
                 self._visit(consumer, feed, now_ns, at_ns)
+
+    def _bury_unreadable(self, now_ns: int, at_ns: int) -> None:
+        """What waits and has no payload any more is settled by an event, not tried for ever."""
+        unreadable, self._unreadable = self._unreadable, []
+        for name, first, last in unreadable:
+            consumer = self._state.consumers.get(name)
+            if consumer is None or name not in self._feeds:
+                continue
+            for event in decide_gone(
+                consumer, [(first, last)], UNREADABLE_REASON, now_ns=now_ns, at_ns=at_ns
+            ):
+                self._journal.record(event)
 
     def hold_expiry(self, until_ns: int) -> None:
         """Let no lease expire before `until_ns`: this process did not run for a while, and
@@ -298,6 +314,11 @@ class Deliveries:
                 self._fetched_due(feed, request.ranges, answer.batches)
                 for first, last in answer.unread:
                     consumer.resurface(first, last)
+                read = [*((batch.first, batch.last) for batch in answer.batches), *answer.unread]
+                self._unreadable += [
+                    (consumer.name, *missing)
+                    for missing in subtract(request.ranges, normalize(read))
+                ]
         elif feed.fetching == request:
             feed.fetching = None
             feed.fill(answer.batches, answer.scanned_to, self._state.next_offset)

@@ -18,14 +18,12 @@ decisions in the pure modules beside them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from hermes import limits
 from hermes.broker import events as ev
 from hermes.broker.batch import IncomingBatch
-from hermes.broker.consumers import (
-    decide_restart,
-)
+from hermes.broker.collecting import Collecting
+from hermes.broker.consumers import decide_restart
 from hermes.broker.copying import Copying
 from hermes.broker.core import Core, Settings
 from hermes.broker.dead_letters import decide_retention
@@ -40,6 +38,7 @@ from hermes.broker.ring import Ring
 from hermes.broker.router import Router
 from hermes.broker.session import Client, Session, Sessions
 from hermes.broker.state import State
+from hermes.broker.store_size import StoreSize
 from hermes.clock import Clock
 from hermes.errors import HermesError, LimitExceededError
 from hermes.log.port import Committed, Log, SegmentInfo
@@ -60,7 +59,11 @@ class Engine:
         self.sessions = Sessions(self.journal)
         ring = Ring()
         self.deliveries = Deliveries(self.journal, ring, host, settings.redelivery_batch_size)
-        self.intake = Intake(self.journal, self.router, ring, self.deliveries, self.fanout)
+        self.store_size = StoreSize(settings.store_bytes_max)
+        self.intake = Intake(
+            self.journal, self.router, ring, self.deliveries, self.fanout, self.store_size
+        )
+        self.collecting = Collecting(core)
         self.copying = Copying(self.journal, ring, host, self.intake)
         self.members = Membership(core, self.router, self.sessions, self.deliveries, self.copying)
         self._segment_bytes = 0
@@ -216,21 +219,11 @@ class Engine:
         self.fanout.forget_audiences()
         self._rolled_at_lsn = self.state.next_lsn - 1
         self._segment_bytes = 0
+        self.store_size.rolled()
 
     def drop_segment(self, segment: SegmentInfo, chain: bytes = b"") -> None:
         """Drop the oldest segment: the event first, the file once that is committed."""
-        now_ns = self.core.begin()
-        self.journal.record(
-            ev.SegmentDropped(
-                engine_time_ns=now_ns,
-                first_lsn=segment.first_lsn,
-                last_lsn=segment.last_lsn,
-                first_offset=segment.first_offset,
-                last_offset=segment.last_offset,
-                chain=chain,
-            )
-        )
-        self.journal.after_commit(partial(self.core.log.drop, segment.first_lsn))
+        self.collecting.drop(segment, chain)
 
     @property
     def rolled_at_lsn(self) -> int:
@@ -275,7 +268,7 @@ class Engine:
         if self.failure is not None:
             return
         if outcome.last_lsn > self._rolled_at_lsn:
-            self._segment_bytes = outcome.segment_bytes
+            self._segment_bytes = self.store_size.active_bytes = outcome.segment_bytes
         self.journal.committed(outcome.last_lsn)
         if self.fanout.lossy:
             self.core.host.wake()  # somebody's buffer ran over just now, and is to be logged

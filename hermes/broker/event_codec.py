@@ -239,7 +239,20 @@ def _decode_published_live(record: StoredRecord) -> ev.PublishedLive:
 # ------------------------------------------- events about the log, and policy
 
 
-def _encode_log_event(event: ev.SegmentDropped | ev.Lost, at_ns: int) -> Record:
+_LogEvent = ev.SegmentCompacted | ev.SegmentDropped | ev.Lost
+
+
+def _encode_log_event(event: _LogEvent, at_ns: int) -> Record:
+    if isinstance(event, ev.SegmentCompacted):
+        compacted = log_pb2.SegmentCompacted(
+            engine_time_ns=event.engine_time_ns, first_lsn=event.first_lsn, last_lsn=event.last_lsn
+        )
+        first = last = None
+        if event.ranges:
+            first, last = event.ranges[0][0], event.ranges[-1][1]
+            compacted.retired.extend(encode_deltas(first, event.ranges))
+        body = compacted.SerializeToString()
+        return Record(at_ns, Kind.SEGMENT_COMPACTED, None, first, last, body)
     if isinstance(event, ev.SegmentDropped):
         dropped = log_pb2.SegmentDropped(
             engine_time_ns=event.engine_time_ns,
@@ -260,7 +273,18 @@ def _encode_log_event(event: ev.SegmentDropped | ev.Lost, at_ns: int) -> Record:
     return Record(at_ns, Kind.LOST, body=lost.SerializeToString())
 
 
-def _decode_log_event(record: StoredRecord) -> ev.SegmentDropped | ev.Lost:
+def _decode_log_event(record: StoredRecord) -> _LogEvent:
+    if record.kind == Kind.SEGMENT_COMPACTED:
+        compacted = log_pb2.SegmentCompacted.FromString(record.body)
+        ranges: ev.Ranges = ()
+        if record.first is not None and record.last is not None:
+            ranges = tuple(decode_deltas(record.first, record.last, compacted.retired))
+        return ev.SegmentCompacted(
+            engine_time_ns=compacted.engine_time_ns,
+            first_lsn=compacted.first_lsn,
+            last_lsn=compacted.last_lsn,
+            ranges=ranges,
+        )
     if record.kind == Kind.SEGMENT_DROPPED:
         body = log_pb2.SegmentDropped.FromString(record.body)
         return ev.SegmentDropped(
@@ -295,11 +319,13 @@ def encode_policy(policy: ev.Policy) -> log_pb2.ConsumerPolicy:
 _ENCODERS: dict[type[ev.Event], Callable[[Any, int], Record]] = {
     ev.Published: _encode_published,
     ev.PublishedLive: _encode_published_live,
+    ev.SegmentCompacted: _encode_log_event,
     ev.SegmentDropped: _encode_log_event,
     ev.Lost: _encode_log_event,
 }
 _DECODERS: dict[int, Callable[[StoredRecord], ev.Event]] = {
     Kind.PUBLISHED_LIVE: _decode_published_live,
+    Kind.SEGMENT_COMPACTED: _decode_log_event,
     Kind.SEGMENT_DROPPED: _decode_log_event,
     Kind.LOST: _decode_log_event,
 }

@@ -35,6 +35,7 @@ class DeadCause(IntEnum):
 
     TOO_MANY_FAILURES = 1
     REJECTED_BY_MEMBER = 2
+    PAYLOAD_GONE = 3
 
 
 class DeleteCause(IntEnum):
@@ -286,6 +287,17 @@ class SubscriptionClosed(Event, frozen=True, kw_only=True):
 
 class SegmentSealed(Event, frozen=True, kw_only=True):
     """Written by the log; folded as nothing."""
+
+
+class SegmentCompacted(Event, frozen=True, kw_only=True):
+    """Payloads of a sealed segment are retired; its records, and the state, stay as they are.
+
+    Empty `ranges`: those of its live messages only.
+    """
+
+    first_lsn: int
+    last_lsn: int
+    ranges: Ranges
 
 
 class SegmentDropped(Event, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from hermes.broker.live import Fanout
 from hermes.broker.publishing import Producer, PublishResult, decide_publish
 from hermes.broker.ring import Ring
 from hermes.broker.router import Route, Router
+from hermes.broker.store_size import StoreSize
 from hermes.errors import HermesError, LimitExceededError, PreconditionError
 
 Reply = Callable[[list[PublishResult]], None]
@@ -31,12 +32,14 @@ class Intake:
         ring: Ring,
         deliveries: Deliveries,
         fanout: Fanout,
+        store_size: StoreSize,
     ) -> None:
         self._journal = journal
         self._router = router
         self._ring = ring
         self._deliveries = deliveries
         self._fanout = fanout
+        self._store_size = store_size
 
     def publish(
         self,
@@ -107,6 +110,8 @@ class Intake:
                 "the disk is nearly full: publishing is refused until space returns",
                 hint="acks and reads go on; free space on the broker's disk",
             )
+        if self._store_size.full:
+            return self._store_size.refusal()
         return None
 
     def enter(self, event: ev.Published) -> None:

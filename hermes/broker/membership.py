@@ -195,7 +195,8 @@ class Membership:
 
     def delete_inactive(self, now_ns: int) -> None:
         """End consumers that had no member for longer than their limit."""
-        for event in decide_inactive(self._state, now_ns):
+        limit_ns = self._core.settings.consumer_inactivity_ns
+        for event in decide_inactive(self._state, now_ns, limit_ns):
             self._delete(event)
 
     # ----------------------------------------------------------- dead letters

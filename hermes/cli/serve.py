@@ -112,6 +112,7 @@ def _metavar(field: str) -> str:
         "checkpoint_command": "COMMAND",
         "checkpoint_url": "URL",
         "log_format": "NAME",
+        "store_full": "NAME",
         "log_level": "NAME",
     }
     if field.endswith("_secs"):

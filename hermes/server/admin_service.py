@@ -13,9 +13,9 @@ from hermes import __version__, limits, rpc
 from hermes.admin.v1 import admin_pb2
 from hermes.broker.consumer import Consumer
 from hermes.broker.consumers import find_consumer
-from hermes.broker.ranges import Range, count, intersect, normalize
+from hermes.broker.ranges import Range, count, intersect, normalize, subtract
 from hermes.broker.subject import matcher, validate_pattern
-from hermes.errors import InvalidArgumentError, NotFoundError
+from hermes.errors import InvalidArgumentError, NotFoundError, PreconditionError
 from hermes.log.port import LogReader
 from hermes.server import dead_letter_reads
 from hermes.server.broker_service import GetHost
@@ -52,12 +52,13 @@ class AdminService:
     ) -> admin_pb2.ServerInfo:
         host = self._get_host()
         segments = await host.read(lambda _: host.log.segments())
+        host.note_retired(segments)
         state = host.engine.state
         return admin_pb2.ServerInfo(
             version=__version__,
             store_id=host.log.store_id,
             next_lsn=state.next_lsn,
-            oldest_offset=state.oldest_offset,
+            oldest_offset=host.first_held(0),
             next_offset=state.next_offset,
             started_at_ns=host.started_at_ns,
             consumers=len(state.consumers),
@@ -162,14 +163,14 @@ class AdminService:
     ) -> admin_pb2.DeadLetterOutcome:
         host = self._get_host()
         rate = request.messages_per_second
-        return await _apply(
-            host,
-            context,
-            request,
-            lambda session, ranges: host.engine.members.replay(
-                session, request.consumer, ranges, rate
-            ),
-        )
+        await host.learn_retired()
+
+        def replay(session: Any, ranges: Sequence[Range]) -> int:
+            return host.engine.members.replay(
+                session, request.consumer, _still_held(host, request, ranges), rate
+            )
+
+        return await _apply(host, context, request, replay)
 
     async def discard_dead_letters(
         self, request: admin_pb2.SelectDeadLetters, context: Context
@@ -215,6 +216,21 @@ async def _apply(
     )
 
 
+def _still_held(
+    host: Host, request: admin_pb2.SelectDeadLetters, ranges: Sequence[Range]
+) -> list[Range]:
+    """The part that can be delivered again. Raises PreconditionError for an offset that was
+    named and cannot."""
+    gone = host.retired_in(ranges)
+    if gone and request.offsets:
+        raise PreconditionError(
+            f"offset {gone[0][0]} cannot be replayed: its payload is retired",
+            hint=f"give it up: hermes dead-letters discard {request.consumer} {gone[0][0]}",
+            offset=gone[0][0],
+        )
+    return subtract(ranges, gone)
+
+
 def _first_offsets(ranges: Iterable[Range]) -> list[int]:
     told: list[int] = []
     for first, last in ranges:
@@ -226,7 +242,9 @@ def _first_offsets(ranges: Iterable[Range]) -> list[int]:
 
 async def _lags(host: Host, consumers: Sequence[Consumer]) -> list[int]:
     """Matching messages at or after each consumer's position."""
-    asked = [(consumer.position, consumer.policy.filters) for consumer in consumers]
+    # What has lost its payload will be skipped.
+    await host.learn_retired()
+    asked = [(host.first_held(c.position), c.policy.filters) for c in consumers]
 
     def lags(reader: LogReader) -> list[int]:
         return [reader.count_messages(position, matcher(filters)) for position, filters in asked]

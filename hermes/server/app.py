@@ -27,12 +27,14 @@ from hermes.server.admin_service import AdminService
 from hermes.server.backups import Backups
 from hermes.server.broker_service import broker_handlers
 from hermes.server.checkpoints import Checkpoints, open_checkpoints
+from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
 from hermes.server.endpoint import Endpoint
+from hermes.server.gc_service import GcService
 from hermes.server.host import Host, reopening_error
 from hermes.server.logs import get_logger
 from hermes.server.sessions import stopping_error
-from hermes.server.starting import open_host
+from hermes.server.starting import make_collector, open_host
 from hermes.server.upkeep import Upkeep
 
 # Of the grace time: how much clients get to leave by themselves, and to be ended.
@@ -54,6 +56,7 @@ class Server:
         self._config = config
         self._clock = clock or SystemClock()
         self._host: Host | None = None
+        self._collector: Collector | None = None
         self._checkpoints: Checkpoints | None = None
         self._by_the_clock: list[asyncio.Task[None]] = []
         self._stopping = False
@@ -63,6 +66,7 @@ class Server:
             broker_handlers(self.host, config)
             | AdminService(self.host).handlers()
             | Backups(self.host, config, self._clock).handlers()
+            | GcService(self.host, self.collector).handlers()
         )
         self._endpoint = Endpoint(config, handlers)
 
@@ -78,6 +82,12 @@ class Server:
         if self._host is None or self._host.failed.done():
             raise reopening_error()
         return self._host
+
+    def collector(self) -> Collector:
+        """The present engine's garbage collection. Raises UnavailableError while there is none."""
+        self.host()
+        assert self._collector is not None
+        return self._collector
 
     # ------------------------------------------------------------------ start
 
@@ -102,7 +112,8 @@ class Server:
         except BaseException:
             await self._close_host()
             raise
-        upkeep = Upkeep(host, self._config, self._clock)
+        self._collector = make_collector(host, self._config, self._clock)
+        upkeep = Upkeep(host, self._config, self._clock, self._collector)
         self._by_the_clock.append(asyncio.create_task(upkeep.run()))
         if self._checkpoints is not None:
             self._by_the_clock.append(asyncio.create_task(self._checkpoints.run()))

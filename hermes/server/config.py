@@ -22,13 +22,21 @@ import msgspec
 from msgspec import Meta, UnsetType
 
 from hermes import limits
+from hermes.broker.retention import StoreFull
 from hermes.errors import ConfigError
-from hermes.server.config_checks import address_problem, command_problem, url_problem
+from hermes.server.config_checks import (
+    address_problem,
+    command_problem,
+    store_bytes_problem,
+    unacked_problem,
+    url_problem,
+)
 from hermes.server.settings import (
     DAY_SECS,
     SECS_MAX,
     choice,
     count,
+    count_or_none,
     meta,
     seconds,
     seconds_or_none,
@@ -40,6 +48,7 @@ _PREFIX: Final = "HERMES_"
 _VARIABLES_OF_CLIENTS: Final = frozenset({"HERMES_SERVER"})
 
 _Retention = Annotated[float, Meta(ge=1, le=SECS_MAX)]
+_StoreBytes = Annotated[int, Meta(ge=limits.MIB, le=limits.STORE_BYTES_MAX)]
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,10 +116,16 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     retention_secs: Annotated[
         float,
-        seconds(
-            "HERMES_RETENTION_SECS", "Age from which settled payloads may be compacted away.", 1
-        ),
+        seconds("HERMES_RETENTION_SECS", "Age from which settled payloads are compacted away.", 1),
     ] = 7 * DAY_SECS
+    max_unacked_retention_secs: Annotated[
+        _Retention | None,
+        seconds_or_none(
+            "HERMES_MAX_UNACKED_RETENTION_SECS",
+            "Age from which unsettled payloads go too, lost to their consumers; none: never.",
+            "until settled",
+        ),
+    ] = None
     audit_retention_secs: Annotated[
         _Retention | None,
         seconds_or_none(
@@ -123,6 +138,31 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             "HERMES_DEAD_LETTER_RETENTION_SECS",
             "How long dead letters are kept; none: until dealt with.",
             "until replayed or discarded",
+        ),
+    ] = None
+    max_store_bytes: Annotated[
+        _StoreBytes | None,
+        count_or_none(
+            "HERMES_MAX_STORE_BYTES",
+            "Size of the store at which `store_full` says what happens; none: no limit.",
+            "no limit",
+            low=limits.MIB,
+        ),
+    ] = None
+    store_full: Annotated[
+        str,
+        choice(
+            "HERMES_STORE_FULL",
+            "Then: refuse publishes, or first free what is settled, oldest first.",
+            *(mode.value for mode in StoreFull),
+        ),
+    ] = StoreFull.REFUSE.value
+    consumer_inactivity_secs: Annotated[
+        _Retention | None,
+        seconds_or_none(
+            "HERMES_CONSUMER_INACTIVITY",
+            "Time without a member after which a consumer without a limit of its own ends.",
+            "never",
         ),
     ] = None
     gc_interval_secs: Annotated[
@@ -221,6 +261,10 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
             "listen_addr": address_problem(self.listen_addr, insecure=self.insecure),
             "checkpoint_command": command_problem(self.checkpoint_command),
             "checkpoint_url": url_problem(self.checkpoint_url),
+            "max_unacked_retention_secs": unacked_problem(
+                self.max_unacked_retention_secs, self.retention_secs
+            ),
+            "max_store_bytes": store_bytes_problem(self.max_store_bytes, self.segment_bytes_max),
         }
         for field, problem in beyond_types.items():
             if problem and field not in problems:

@@ -49,6 +49,26 @@ def url_problem(url: str | None) -> str:
     return "" if sound else "is not an http or https URL such as https://audit.example/checkpoints"
 
 
+def unacked_problem(unacked_secs: float | None, retention_secs: float) -> str:
+    """Of the age from which unsettled payloads go: not before settled ones do."""
+    if unacked_secs is None or unacked_secs >= retention_secs:
+        return ""
+    return (
+        f"is {unacked_secs:g}: unsettled payloads would go before settled ones; expected at "
+        f"least retention_secs, {retention_secs:g}"
+    )
+
+
+def store_bytes_problem(bytes_max: int | None, segment_bytes_max: int) -> str:
+    """Of the size of the store: only sealed segments can give room back."""
+    if bytes_max is None or bytes_max >= 2 * segment_bytes_max:
+        return ""
+    return (
+        f"is {bytes_max}: room is given back segment by segment; expected at least twice "
+        f"segment_bytes_max, {2 * segment_bytes_max:,}"
+    )
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Host (without brackets) and port. Raises ValueError that says what was expected."""
     host, colon, port = address.rpartition(":")

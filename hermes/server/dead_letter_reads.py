@@ -11,7 +11,7 @@ from typing import Final
 
 from hermes.admin.v1 import admin_pb2
 from hermes.broker import events as ev
-from hermes.broker.batch import LineBatch, part, views
+from hermes.broker.batch import part
 from hermes.broker.consumer import Dead
 from hermes.broker.event_codec import decode
 from hermes.broker.ranges import Range
@@ -39,17 +39,13 @@ def page_of(
     letters: list[admin_pb2.DeadLetter] = []
     scanned = 0
     for consumer, first, last, entry in dead:
-        for batch, a, b in _batches(reader, first, last):
-            if batch is not None and wanted is not None and not wanted(batch.subject):
+        for record, a, b in _batches(reader, first, last):
+            subject, ids = _names(record)
+            if record is not None and wanted is not None and not wanted(subject):
                 scanned += b - a + 1
                 continue
-            described = {} if batch is None else dict(views(batch, [(a, b)]))
             for offset in range(a, b + 1):
-                view = described.get(offset)
-                subject = "" if batch is None else batch.subject
-                letters.append(
-                    describe(consumer, offset, entry, subject, "" if view is None else view.id)
-                )
+                letters.append(describe(consumer, offset, entry, subject, ids.get(offset, "")))
                 scanned += 1
                 if len(letters) >= page_size or scanned >= SCANNED_MAX:
                     return letters, (consumer, offset)
@@ -65,22 +61,31 @@ def matching(
     return [
         (a, b)
         for first, last in dead
-        for batch, a, b in _batches(reader, first, last)
-        if batch is not None and wanted(batch.subject)
+        for record, a, b in _batches(reader, first, last)
+        if record is not None and wanted(record.key or "")
     ]
 
 
 def _batches(
     reader: LogReader, first: int, last: int
-) -> Iterator[tuple[LineBatch | None, int, int]]:
-    """The batches that hold first..last, with the part each holds; None: it is retired."""
+) -> Iterator[tuple[StoredRecord | None, int, int]]:
+    """The records that hold first..last, with the part each holds; None: it was dropped."""
     while first <= last:
         record = reader.publish_of(first)
         upto = last
         if record is not None and record.last is not None:
             upto = min(last, record.last)
-        yield (None if record is None else line_batch(record)), first, upto
+        yield record, first, upto
         first = upto + 1
+
+
+def _names(record: StoredRecord | None) -> tuple[str, dict[int, str]]:
+    """Subject and ids, by offset: they are held when the payload is retired."""
+    if record is None:
+        return "", {}
+    event = decode(record)
+    assert isinstance(event, ev.Published)
+    return event.subject, dict(enumerate(event.ids, event.first))
 
 
 def describe(
@@ -109,10 +114,9 @@ def detail_of(
     detail = admin_pb2.DeadLetterDetail()
     record = reader.publish_of(offset)
     batch = None if record is None else line_batch(record)
-    subject, message_id = "", ""
+    subject, ids = _names(record)
+    message_id = ids.get(offset, "")
     if batch is not None:
-        ((_, view),) = views(batch, [(offset, offset)])
-        subject, message_id = batch.subject, view.id
         sent, selection = part(batch, [(offset, offset)])
         fill(detail.message, sent, dead.attempts, selection)
     detail.dead_letter.CopyFrom(describe(consumer, offset, dead, subject, message_id))

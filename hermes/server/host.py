@@ -12,7 +12,7 @@ work of app.py. Decisions do not belong here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -23,12 +23,14 @@ from hermes.broker.core import Settings
 from hermes.broker.engine import Engine
 from hermes.broker.engine_time import EngineTime, resume_at
 from hermes.broker.ports import Fetch, FetchAhead, Fetched
+from hermes.broker.ranges import Range, normalize
 from hermes.broker.recovery import Recovered, line_batch
 from hermes.broker.subject import matcher
 from hermes.clock import Clock
 from hermes.errors import HermesError, PreconditionError, UnavailableError
-from hermes.log.port import Committed, Log, LogReader, Outcome
+from hermes.log.port import Committed, Log, LogReader, Outcome, SegmentInfo
 from hermes.server.logs import get_logger
+from hermes.server.retired import Retired
 from hermes.server.sessions import Stream, Streams
 
 T = TypeVar("T")
@@ -66,6 +68,7 @@ class Host:
         self.producers: dict[bytes, Stream] = {}  # who publishes under which producer id
         self.failed: asyncio.Future[HermesError] = self._loop.create_future()
         self._turned_at_ns = clock.monotonic_ns()
+        self._retired: Retired | None = None  # None: not looked for yet
 
     # ------------------------------------------------- for the engine (Host)
 
@@ -113,6 +116,11 @@ class Host:
 
     async def _fetch(self, request: Fetch) -> None:
         try:
+            if isinstance(request, FetchAhead):
+                held = self.first_held(request.from_offset)
+                if held > request.from_offset:
+                    self.engine.fetched(Fetched(request, (), held))
+                    return
             answer = await self.read(lambda reader: fetched(reader, request))
             self.engine.fetched(answer)
         except UnavailableError:
@@ -185,6 +193,31 @@ class Host:
         except RuntimeError:  # the executor was shut down
             raise reopening_error() from None
         return await asyncio.wrap_future(future)
+
+    # --------------------------------------------------------- retired payloads
+
+    def note_retired(self, segments: Iterable[SegmentInfo]) -> None:
+        """Learn which offsets have no payload any more."""
+        self._retired = Retired(r for segment in segments for r in segment.retired)
+
+    async def learn_retired(self) -> None:
+        """Make sure that `first_held` and `retired_in` can answer. Raises UnavailableError."""
+        if self._retired is None and self.log.durable:
+            self.note_retired(await self.read(lambda _: self.log.segments()))
+
+    def first_held(self, offset: int) -> int:
+        """The first offset from this one on that is neither dropped nor retired, as far as is
+        known; next_offset when there is none."""
+        offset = max(offset, self.engine.state.oldest_offset)
+        return offset if self._retired is None else self._retired.first_held(offset)
+
+    def retired_in(self, ranges: Sequence[Range]) -> list[Range]:
+        """The part of these (normal) ranges that has no payload any more."""
+        oldest = self.engine.state.oldest_offset
+        gone = [(first, min(last, oldest - 1)) for first, last in ranges if first < oldest]
+        if self._retired is not None:
+            gone += self._retired.within(ranges)
+        return normalize(gone)
 
     async def publish_room(self) -> None:
         """Wait while the log cannot keep up with publishing."""

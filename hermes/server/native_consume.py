@@ -100,13 +100,13 @@ class Consume:
         self._stream.registered()
 
     def _describe(self, joined: Joined, start: Started, credit: Credit) -> broker_pb2.ConsumeOpened:
-        oldest = self._host.engine.state.oldest_offset
-        missed = start.missed if joined.created else max(0, oldest - joined.position)
+        held = self._host.first_held
+        missed = start.missed if joined.created else held(joined.position) - joined.position
         policy = joined.policy
         return broker_pb2.ConsumeOpened(
             created=joined.created,
             position=joined.position,
-            oldest_offset=oldest,
+            oldest_offset=held(0),
             missed=missed,
             ack_timeout_ns=policy.ack_timeout_ns,
             max_attempts=policy.max_attempts,

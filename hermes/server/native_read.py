@@ -47,6 +47,10 @@ class Read:
                 )
 
             commits = self._host.commits
+            held = self._host.first_held(offset)
+            if held > offset:
+                offset = held
+                continue
             with self._stream.interruptible():
                 records, scanned_to = await self._host.read(step)
             if records:
@@ -87,7 +91,7 @@ class Read:
         """All that is queued, in as many frames as it needs; each says where to go on."""
         while True:
             frame = broker_pb2.ReadResponse(
-                next_offset=next_offset, oldest_offset=self._host.engine.state.oldest_offset
+                next_offset=next_offset, oldest_offset=self._host.first_held(0)
             )
             if self._deliveries:
                 self._deliveries.take(frame.deliveries)

@@ -110,10 +110,11 @@ def open_consumer(request: broker_pb2.ConsumeOpen, position: int) -> OpenConsume
 
 
 async def resolve_start(host: Host, start: broker_pb2.Start) -> Started:
-    """Where in the line a Start is.
+    """Where in the line a Start is: at the first offset from there on that is still held.
 
     Raises OutOfRangeError for an offset that is not published yet.
     """
+    await host.learn_retired()
     state = host.engine.state
     match start.WhichOneof("at"):
         case "newest":
@@ -125,11 +126,15 @@ async def resolve_start(host: Host, start: broker_pb2.Start) -> Started:
                     f"{state.next_offset}",
                     next_offset=state.next_offset,
                 )
-            missed = max(0, state.oldest_offset - start.offset)
-            return Started(start.offset + missed, missed)
+            return _held_from(host, start.offset)
         case "time_ns":
             at_ns = start.time_ns
             found = await host.read(lambda reader: reader.offset_at_time(at_ns))
-            return Started(host.engine.state.next_offset if found is None else found)
+            return _held_from(host, host.engine.state.next_offset if found is None else found)
         case _:
-            return Started(state.oldest_offset)
+            return _held_from(host, 0)
+
+
+def _held_from(host: Host, asked: int) -> Started:
+    offset = host.first_held(asked)
+    return Started(offset, offset - asked)

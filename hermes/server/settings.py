@@ -33,6 +33,11 @@ def count(variable: str, text: str, low: int = 1, high: int = 10_000_000) -> Met
     return meta(variable, f"an integer from {low:,} to {high:,}", text, ge=low, le=high)
 
 
+def count_or_none(variable: str, text: str, none: str, low: int = 1) -> Meta:
+    """Its upper bound belongs to the type inside, as its lower one does."""
+    return meta(variable, f"an integer from {low:,} on, or none ({none})", text)
+
+
 def seconds(variable: str, text: str, low: float = 0.01) -> Meta:
     expected = f"seconds, from {low:g} to {SECS_MAX:,}"
     return meta(variable, expected, text, ge=low, le=SECS_MAX)

@@ -12,16 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from hermes import __version__
+from hermes import __version__, limits
 from hermes.broker import events as ev
 from hermes.broker.core import Settings
 from hermes.broker.recovery import Recovered, recover
+from hermes.broker.retention import RetentionPolicy, StoreFull
 from hermes.broker.state import State
 from hermes.clock import Clock
 from hermes.errors import StoreError
 from hermes.log.log import open_log
 from hermes.log.null import NullLog
 from hermes.log.port import Log, Outcome
+from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
@@ -135,9 +137,32 @@ def _started(now_ns: int, *, config: ServerConfig, clean_stop: bool) -> ev.Serve
     )
 
 
+def make_collector(host: Host, config: ServerConfig, clock: Clock) -> Collector:
+    """Garbage collection as the configuration wants it."""
+    slack_bytes = 0
+    if config.max_store_bytes is not None:
+        slack_bytes = min(limits.STORE_SLACK_BYTES, config.max_store_bytes // 10)
+    return Collector(host, retention_of(config), clock, slack_bytes=slack_bytes)
+
+
+def retention_of(config: ServerConfig) -> RetentionPolicy:
+    """For how long the configuration wants what kept."""
+    return RetentionPolicy(
+        retention_ns=int(config.retention_secs * NS_PER_SEC),
+        audit_retention_ns=_ns(config.audit_retention_secs),
+        dead_letter_retention_ns=_ns(config.dead_letter_retention_secs),
+        max_unacked_retention_ns=_ns(config.max_unacked_retention_secs),
+        store_bytes_max=config.max_store_bytes,
+        store_full=StoreFull(config.store_full),
+    )
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * NS_PER_SEC)
+
+
 def settings_of(config: ServerConfig) -> Settings:
     """What of the configuration the engine needs."""
-    retention_secs = config.dead_letter_retention_secs
     return Settings(
         default_policy=ev.Policy(
             filters=(),
@@ -153,7 +178,7 @@ def settings_of(config: ServerConfig) -> Settings:
         segment_bytes_max=config.segment_bytes_max,
         dedup_window_ns=int(config.dedup_window_secs * NS_PER_SEC),
         dedup_ids_max=config.dedup_ids_max,
-        dead_letter_retention_ns=(
-            None if retention_secs is None else int(retention_secs * NS_PER_SEC)
-        ),
+        dead_letter_retention_ns=_ns(config.dead_letter_retention_secs),
+        consumer_inactivity_ns=_ns(config.consumer_inactivity_secs) or 0,
+        store_bytes_max=config.max_store_bytes,
     )

@@ -100,7 +100,7 @@ class V1Durable:
         command = OpenConsumer(
             name=name,
             filters=(pattern,),
-            position=state.oldest_offset,
+            position=self._host.first_held(0),
             ack_timeout_ns=seconds * NS_PER_SEC if seconds else None,
             backoff_initial_ns=0 if is_new else None,
             backoff_max_ns=0 if is_new else None,

@@ -195,7 +195,7 @@ def test_segments_and_what_pins_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for before, after in pairwise(found):
             assert after["first_lsn"] == before["last_lsn"] + 1
         assert sum(one["records"] for one in found) == found[-1]["last_lsn"]
-        assert "'reader' has still to consider" in found[0]["pinned_by"]
+        assert "'reader' still needs offset 0" in found[0]["pinned_by"]
         with client.consume("reader") as member:
             for _ in range(30):
                 member.fetch(1, timeout=20)[0].ack(wait=True).result(20)

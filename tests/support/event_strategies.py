@@ -103,6 +103,13 @@ SEGMENTS_DROPPED = st.builds(
     last_offset=st.one_of(st.none(), U64),
     chain=st.binary(max_size=32),
 )
+SEGMENTS_COMPACTED = st.builds(
+    ev.SegmentCompacted,
+    engine_time_ns=U64,
+    first_lsn=U64,
+    last_lsn=U64,
+    ranges=st.one_of(st.just(()), RANGES),
+)
 LOST = st.builds(
     ev.Lost, engine_time_ns=U64, first_lsn=U64, last_lsn=U64, first_offset=U64, next_offset=U64
 )
@@ -111,6 +118,7 @@ EVENTS: dict[type[ev.Event], st.SearchStrategy[ev.Event]] = {
     ev.DeliveredLive: _live_deliveries(),
     ev.Published: _batches(ev.Published),
     ev.PublishedLive: _batches(ev.PublishedLive),
+    ev.SegmentCompacted: SEGMENTS_COMPACTED,
     ev.SegmentDropped: SEGMENTS_DROPPED,
     ev.Lost: LOST,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hermes.broker.consumers import OpenConsumer
-from hermes.broker.retention import Action, plan_gc
+from hermes.broker.needs import Examiner, needs_in
+from hermes.broker.retention import Action, RetentionPolicy, plan_gc, to_examine
 from hermes.broker.session import Client
-from hermes.broker.subject import matcher
 from hermes.errors import ConflictError, HermesError, PreconditionError, UnavailableError
 from tests.support.simulation_clients import Sent, Subscriber, incoming
 from tests.support.simulation_consumer import DEAD, require
@@ -212,27 +212,27 @@ class Actions:
         epoch.engine.record_checkpoint(mark.lsn, mark.chain, at_ns, "signed")
 
     def collect_garbage(self) -> None:
-        """What the loop does: count what consumers have still to read, plan, drop."""
+        """What the loop does: look at what consumers need, plan, drop."""
         epoch = self.epoch
-        state, reader = epoch.engine.state, epoch.log.reader()
         if epoch.awake:
             return
         epoch.log.commit_all()
-        positions = {
-            name: consumer.position
-            if reader.count_messages(consumer.position, matcher(consumer.policy.filters))
-            else state.next_offset
-            for name, consumer in state.consumers.items()
-        }
-        plans = plan_gc(
-            epoch.log.segments(),
-            state,
-            positions,
-            at_ns=self.world.clock.wall_ns(),
-            audit_retention_ns=0,
-        )
-        if plans[0].action is Action.DROP:
-            epoch.engine.drop_segment(plans[0].segment)
+        segments = epoch.log.segments()
+        at_ns = self.world.clock.wall_ns()
+        policy = RetentionPolicy(retention_ns=1 << 62, audit_retention_ns=0)
+        examined = {}
+        for segment in to_examine(segments, policy, at_ns=at_ns):
+            first, last = segment.first_offset, segment.last_offset
+            assert first is not None
+            assert last is not None
+            examiner = Examiner(needs_in(epoch.engine.state, first, last), segment.retired)
+            examiner.take(
+                epoch.log.reader().batches(first, before_offset=last + 1, limit=last - first + 1)
+            )
+            examined[segment.first_lsn] = examiner.result()
+        plan = plan_gc(segments, examined, policy, at_ns=at_ns)[0]
+        if plan.action is Action.DROP:
+            epoch.engine.drop_segment(plan.segment)
             epoch.engine.turn()
             epoch.log.commit_all()
 

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from hermes.broker import events as ev
 from hermes.broker.event_codec import LAYOUTS, decode
-from hermes.broker.ranges import Range, count, decode_deltas
+from hermes.broker.ranges import Range, count
 from hermes.broker.v1 import broker_pb2
 from hermes.errors import HermesError
 from hermes.log.record import Kind, StoredRecord
@@ -141,7 +141,7 @@ def _of_event(record: StoredRecord, event: ev.Event) -> dict[str, Any]:
         value = getattr(event, field, None)
         if value:
             told[field] = value
-    if isinstance(event, ev.RangesEvent):
+    if isinstance(event, (ev.RangesEvent, ev.SegmentCompacted)):
         told["ranges"] = event.ranges
         told["messages"] = count(event.ranges)
     elif record.first is not None and record.last is not None:
@@ -201,15 +201,6 @@ def _of_log(record: StoredRecord) -> dict[str, Any]:
             sealed = log_pb2.SegmentSealed.FromString(record.body)
             names = ("first_lsn", "last_lsn", "records", "first_offset", "last_offset")
             return {"details": {n: getattr(sealed, n) for n in names if _has(sealed, n)}}
-        case Kind.SEGMENT_COMPACTED:
-            compacted = log_pb2.SegmentCompacted.FromString(record.body)
-            first, last = record.first, record.last
-            retired = () if first is None or last is None else _ranges(first, last, compacted)
-            return {
-                "ranges": retired,
-                "messages": count(retired),
-                "details": {"first_lsn": compacted.first_lsn, "last_lsn": compacted.last_lsn},
-            }
         case Kind.PAYLOAD_ERASED:
             erased = log_pb2.PayloadErased.FromString(record.body)
             first, last = record.first, record.last
@@ -228,10 +219,6 @@ def _of_log(record: StoredRecord) -> dict[str, Any]:
 
 def _has(message: Any, name: str) -> bool:
     return not name.endswith("_offset") or message.HasField(name)
-
-
-def _ranges(first: int, last: int, body: log_pb2.SegmentCompacted) -> tuple[Range, ...]:
-    return tuple(decode_deltas(first, last, body.retired))
 
 
 # ------------------------------------------------------------------------- messages

@@ -1,16 +1,14 @@
 """`hermes-inspect segments`: what the log is made of, and what keeps each part.
 
-Why a segment cannot go is asked of the broker's own plan (hermes.broker.retention), as if
+Why a segment cannot go is what the broker's own plan would say (hermes.broker.needs), as if
 nothing were kept for its age: retention is a setting of the server, which the log does not
 know.
 """
 
 from __future__ import annotations
 
-import msgspec
-
+from hermes.broker.needs import Need, Pin, held_pins, needs_in
 from hermes.broker.ranges import count
-from hermes.broker.retention import plan_gc
 from hermes.broker.state import State
 from hermes.broker.subject import matcher
 from hermes.cli.groups import single
@@ -20,7 +18,7 @@ from hermes.log.port import SegmentInfo
 from hermes.log.reader import SqliteReader
 from hermes.log.segment import file_name
 from hermes_inspect import output
-from hermes_inspect.consumers import lag_of, moment
+from hermes_inspect.consumers import moment
 from hermes_inspect.options import JsonOption
 from hermes_inspect.output import Output
 from hermes_inspect.store import Store, StoreArgument, StoreOption, open_store, store_path
@@ -63,42 +61,40 @@ def _pins(store: Store, infos: list[SegmentInfo]) -> dict[int, str]:
         state = moment(store).state
     except StoreDamagedError:
         return {info.first_lsn: "unknown: the state cannot be computed" for info in infos}
-    behind = {
-        name: consumer.position if lag_of(store.reader, state, consumer) else state.next_offset
-        for name, consumer in state.consumers.items()
-    }
-    pins = {}
-    for info in infos:
-        wanted = _wanted_subjects(store.reader, state, behind, info)
-        asked = msgspec.structs.replace(info, subjects=wanted)
-        (plan,) = plan_gc([asked], state, behind, at_ns=1 << 62, audit_retention_ns=0)
-        pins[info.first_lsn] = "" if plan.reason == "settled" else plan.reason
-    return pins
+    return {info.first_lsn: _pin(store.reader, state, info) for info in infos}
 
 
-def _wanted_subjects(
-    reader: SqliteReader, state: State, behind: dict[str, int], info: SegmentInfo
-) -> tuple[str, ...]:
-    """A subject per consumer that still wants something of a segment: enough for a plan,
-    and found by index where the list of all subjects would be long."""
-    if info.first_offset is None or info.last_offset is None:
-        return ()
-    subjects: set[str] = set()
-    for name, consumer in state.consumers.items():
-        at = max(info.first_offset, behind[name])
-        while at <= info.last_offset:
-            found, reached = reader.publishes(
-                at,
-                limit=1,
-                limit_bytes=1,
-                keys=matcher(consumer.policy.filters),
-                before_offset=info.last_offset + 1,
-            )
-            subjects.update(record.key for record in found if record.key is not None)
-            if found or reached <= at:
-                break
-            at = reached
-    return tuple(sorted(subjects))
+def _pin(reader: SqliteReader, state: State, info: SegmentInfo) -> str:
+    """Why one segment cannot go; empty when it may."""
+    if not info.sealed:
+        return "active"
+    first, last = info.first_offset, info.last_offset
+    if first is None or last is None or info.retired == ((first, last),):
+        return ""
+    pins = []
+    for need in needs_in(state, first, last):
+        pins += held_pins(need)
+        wanted = _first_wanted(reader, need, last)
+        if wanted is not None:
+            pins.append(Pin(need.consumer, wanted))
+    return min(pins, key=lambda pin: pin.offset).text if pins else ""
+
+
+def _first_wanted(reader: SqliteReader, need: Need, last: int) -> int | None:
+    """The first message up to `last` that a consumer has still to consider, by index."""
+    at = need.position
+    wanted = matcher(need.filters)
+    while at <= last:
+        found, reached = reader.publishes(
+            at, limit=1, limit_bytes=1, keys=wanted, before_offset=last + 1
+        )
+        held = [record for record in found if record.payload is not None]
+        if held and held[0].first is not None:
+            return max(at, held[0].first)
+        if reached <= at:
+            return None
+        at = reached
+    return None
 
 
 def segments(

@@ -274,3 +274,115 @@ class BackupDone(_message.Message):
     copied_segments: int
     copied_bytes: int
     def __init__(self, path: _Optional[str] = ..., store_id: _Optional[str] = ..., first_lsn: _Optional[int] = ..., last_lsn: _Optional[int] = ..., next_offset: _Optional[int] = ..., chain: _Optional[bytes] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., copied_segments: _Optional[int] = ..., copied_bytes: _Optional[int] = ...) -> None: ...
+
+class PlanGcRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class RunGcRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GcProgress(_message.Message):
+    __slots__ = ("segment", "done")
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    segment: GcSegment
+    done: GcDone
+    def __init__(self, segment: _Optional[_Union[GcSegment, _Mapping]] = ..., done: _Optional[_Union[GcDone, _Mapping]] = ...) -> None: ...
+
+class GcSegment(_message.Message):
+    __slots__ = ("first_lsn", "last_lsn", "bytes", "payload_bytes", "first_offset", "last_offset", "first_at_ns", "last_at_ns", "action", "reason", "freed_bytes", "retired_messages", "kept_messages", "pins", "lost", "retired", "problem")
+    FIRST_LSN_FIELD_NUMBER: _ClassVar[int]
+    LAST_LSN_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    FIRST_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    LAST_AT_NS_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    FREED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    KEPT_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    PINS_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    RETIRED_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    first_lsn: int
+    last_lsn: int
+    bytes: int
+    payload_bytes: int
+    first_offset: int
+    last_offset: int
+    first_at_ns: int
+    last_at_ns: int
+    action: str
+    reason: str
+    freed_bytes: int
+    retired_messages: int
+    kept_messages: int
+    pins: _containers.RepeatedCompositeFieldContainer[GcPin]
+    lost: _containers.RepeatedCompositeFieldContainer[GcLoss]
+    retired: _containers.RepeatedCompositeFieldContainer[GcRange]
+    problem: str
+    def __init__(self, first_lsn: _Optional[int] = ..., last_lsn: _Optional[int] = ..., bytes: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., first_at_ns: _Optional[int] = ..., last_at_ns: _Optional[int] = ..., action: _Optional[str] = ..., reason: _Optional[str] = ..., freed_bytes: _Optional[int] = ..., retired_messages: _Optional[int] = ..., kept_messages: _Optional[int] = ..., pins: _Optional[_Iterable[_Union[GcPin, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[GcLoss, _Mapping]]] = ..., retired: _Optional[_Iterable[_Union[GcRange, _Mapping]]] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class GcPin(_message.Message):
+    __slots__ = ("consumer", "offset", "what")
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    consumer: str
+    offset: int
+    what: str
+    def __init__(self, consumer: _Optional[str] = ..., offset: _Optional[int] = ..., what: _Optional[str] = ...) -> None: ...
+
+class GcLoss(_message.Message):
+    __slots__ = ("consumer", "messages")
+    CONSUMER_FIELD_NUMBER: _ClassVar[int]
+    MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    consumer: str
+    messages: int
+    def __init__(self, consumer: _Optional[str] = ..., messages: _Optional[int] = ...) -> None: ...
+
+class GcRange(_message.Message):
+    __slots__ = ("first", "last")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    last: int
+    def __init__(self, first: _Optional[int] = ..., last: _Optional[int] = ...) -> None: ...
+
+class GcDone(_message.Message):
+    __slots__ = ("store_bytes", "store_bytes_max", "refusing", "consumers")
+    STORE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
+    REFUSING_FIELD_NUMBER: _ClassVar[int]
+    CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    store_bytes: int
+    store_bytes_max: int
+    refusing: bool
+    consumers: _containers.RepeatedCompositeFieldContainer[GcConsumer]
+    def __init__(self, store_bytes: _Optional[int] = ..., store_bytes_max: _Optional[int] = ..., refusing: _Optional[bool] = ..., consumers: _Optional[_Iterable[_Union[GcConsumer, _Mapping]]] = ...) -> None: ...
+
+class GcConsumer(_message.Message):
+    __slots__ = ("name", "members", "lag", "idle_ns", "segments", "bytes", "inactivity_limit_ns", "abandoned")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    LAG_FIELD_NUMBER: _ClassVar[int]
+    IDLE_NS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    INACTIVITY_LIMIT_NS_FIELD_NUMBER: _ClassVar[int]
+    ABANDONED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    members: int
+    lag: int
+    idle_ns: int
+    segments: int
+    bytes: int
+    inactivity_limit_ns: int
+    abandoned: bool
+    def __init__(self, name: _Optional[str] = ..., members: _Optional[int] = ..., lag: _Optional[int] = ..., idle_ns: _Optional[int] = ..., segments: _Optional[int] = ..., bytes: _Optional[int] = ..., inactivity_limit_ns: _Optional[int] = ..., abandoned: _Optional[bool] = ...) -> None: ...

@@ -62,6 +62,7 @@ class DeadCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DEAD_CAUSE_UNSPECIFIED: _ClassVar[DeadCause]
     TOO_MANY_FAILURES: _ClassVar[DeadCause]
     REJECTED_BY_MEMBER: _ClassVar[DeadCause]
+    PAYLOAD_GONE: _ClassVar[DeadCause]
 
 class DeleteCause(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -115,6 +116,7 @@ SERVER_RESTARTED: ReleaseCause
 DEAD_CAUSE_UNSPECIFIED: DeadCause
 TOO_MANY_FAILURES: DeadCause
 REJECTED_BY_MEMBER: DeadCause
+PAYLOAD_GONE: DeadCause
 DELETE_CAUSE_UNSPECIFIED: DeleteCause
 DELETED_BY_REQUEST: DeleteCause
 DELETED_FOR_INACTIVITY: DeleteCause

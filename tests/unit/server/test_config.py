@@ -44,6 +44,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "checkpoint_url": "https://audit.example/checkpoints",
         "log_format": "JSON",
         "log_level": "debug",
+        "max_store_bytes": "9000000",
+        "store_full": "drop-oldest-settled",
     }
     environ = {s.variable: texts.get(s.field, "1000") for s in SETTINGS}
     config = ServerConfig.from_env(environ)
@@ -177,3 +179,14 @@ def test_settings_of_checkpoints() -> None:
     assert config.checkpoint_file == Path("/mnt/audit/notes")
     assert config.checkpoint_command == "logger -t hermes"
     assert config.checkpoint_url is None
+
+
+def test_limits_that_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match="unsettled payloads would go before settled ones"):
+        ServerConfig(retention_secs=100, max_unacked_retention_secs=99)
+    with pytest.raises(ConfigError, match="at least twice segment_bytes_max, 2,000,000"):
+        ServerConfig(segment_bytes_max=1_000_000, max_store_bytes=1_999_999)
+    with pytest.raises(ConfigError, match="one of refuse, drop-oldest-settled"):
+        ServerConfig.from_env({"HERMES_STORE_FULL": "ignore"})
+    config = ServerConfig.from_env({"HERMES_MAX_STORE_BYTES": "none"})
+    assert config.max_store_bytes is None
