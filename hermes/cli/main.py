@@ -26,6 +26,7 @@ class Commands(Lazy):
         "consumers": ("hermes.cli.consumers", "Durable consumers: list, show, delete."),
         "backup": ("hermes.cli.backup", "Copy the store into a folder, while it runs."),
         "restore": ("hermes.cli.restore", "Make a store of a backup."),
+        "gc": ("hermes.cli.gc", "Free what is past its retention, or say what would go and why."),
         "dead-letters": (
             "hermes.cli.dead_letters",
             "Messages given up on: list, show, replay, discard.",

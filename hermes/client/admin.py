@@ -26,12 +26,16 @@ from hermes.client.admin_types import (
     DeadLetter,
     DeadLetterDetail,
     DeadLetterOutcome,
+    GcReport,
+    GcSegment,
     ServerInfo,
     backup_info,
     consumer_info,
     copied,
     dead_letter,
     dead_message,
+    gc_report,
+    gc_segment,
     member_info,
 )
 from hermes.client.errors import error_from_rpc
@@ -107,6 +111,40 @@ class AdminClient:
         finally:
             call.cancel()
         raise ConnectionLostError("the server ended the backup without a result")
+
+    # ------------------------------------------------------ garbage collection
+
+    def plan_gc(self) -> GcReport:
+        """What garbage collection would do now, segment by segment. Raises PreconditionError."""
+        return self._gc(rpc.PLAN_GC, pb.PlanGcRequest(), lambda _: None)
+
+    def run_gc(self, *, told: Callable[[GcSegment], None] = lambda _: None) -> GcReport:
+        """A round of it; waits for its end. `segments` has what was done, and what was kept;
+        `told` is called for each as it is known.
+
+        Raises PreconditionError without a store.
+        """
+        return self._gc(rpc.RUN_GC, pb.RunGcRequest(), told)
+
+    def _gc(
+        self,
+        method: rpc.Method[RequestT, pb.GcProgress],
+        request: RequestT,
+        told: Callable[[GcSegment], None],
+    ) -> GcReport:
+        call = self._open(method, request)
+        segments: list[GcSegment] = []
+        try:
+            for progress in call:
+                if progress.HasField("done"):
+                    return gc_report(segments, progress.done)
+                segments.append(gc_segment(progress.segment))
+                told(segments[-1])
+        except grpc.RpcError as error:
+            raise self._failure(error) from None
+        finally:
+            call.cancel()
+        raise ConnectionLostError("the server ended garbage collection without a result")
 
     # --------------------------------------------------------------- consumers
 

@@ -57,6 +57,65 @@ class BackupInfo(msgspec.Struct, frozen=True, gc=False):
     copied_bytes: int
 
 
+class GcPin(msgspec.Struct, frozen=True, gc=False):
+    """The first offset that a consumer needs of a segment; `what` is "" when it has still to
+    consider it."""
+
+    consumer: str
+    offset: int
+    what: str
+
+
+class GcSegment(msgspec.Struct, frozen=True):
+    """One segment in a plan of garbage collection, or what a round did with it.
+
+    `action` is keep, compact or drop; byte counts are about right; `lost` is per consumer
+    how many messages it had not settled; `retired` are ranges of offsets, the first 100;
+    `problem` says why a round did not do it.
+    """
+
+    first_lsn: int
+    last_lsn: int
+    bytes: int
+    payload_bytes: int
+    first_offset: int | None
+    last_offset: int | None
+    first_at_ns: int
+    last_at_ns: int
+    action: str
+    reason: str
+    freed_bytes: int
+    retired_messages: int
+    kept_messages: int
+    pins: tuple[GcPin, ...]
+    lost: dict[str, int]
+    retired: tuple[tuple[int, int], ...]
+    problem: str
+
+
+class GcConsumer(msgspec.Struct, frozen=True, gc=False):
+    """A consumer that keeps segments past their retention; `abandoned`: nobody serves it."""
+
+    name: str
+    members: int
+    lag: int
+    idle_ns: int
+    segments: int
+    bytes: int
+    inactivity_limit_ns: int  # 0: none
+    abandoned: bool
+
+
+class GcReport(msgspec.Struct, frozen=True):
+    """What garbage collection would do, or did. `refusing`: publishes, for want of room."""
+
+    segments: tuple[GcSegment, ...]
+    consumers: tuple[GcConsumer, ...]
+    store_bytes: int
+    store_bytes_max: int | None
+    refusing: bool
+
+
 class ConsumerInfo(msgspec.Struct, frozen=True):
     """A consumer now. Unsettled is `lag + in_flight + waiting + dead`."""
 
@@ -228,4 +287,35 @@ def backup_info(done: pb.BackupDone) -> BackupInfo:
         bytes=done.bytes,
         copied_segments=done.copied_segments,
         copied_bytes=done.copied_bytes,
+    )
+
+
+def gc_segment(found: pb.GcSegment) -> GcSegment:
+    plain = {
+        name: getattr(found, name)
+        for name in ("first_lsn", "last_lsn", "bytes", "payload_bytes", "first_at_ns", "last_at_ns")
+    }
+    return GcSegment(
+        **plain,
+        first_offset=found.first_offset if found.HasField("first_offset") else None,
+        last_offset=found.last_offset if found.HasField("last_offset") else None,
+        action=found.action,
+        reason=found.reason,
+        freed_bytes=found.freed_bytes,
+        retired_messages=found.retired_messages,
+        kept_messages=found.kept_messages,
+        pins=tuple(copied(pin, GcPin) for pin in found.pins),
+        lost={loss.consumer: loss.messages for loss in found.lost},
+        retired=tuple((span.first, span.last) for span in found.retired),
+        problem=found.problem,
+    )
+
+
+def gc_report(segments: list[GcSegment], done: pb.GcDone) -> GcReport:
+    return GcReport(
+        tuple(sorted(segments, key=lambda segment: segment.first_lsn)),
+        tuple(copied(consumer, GcConsumer) for consumer in done.consumers),
+        done.store_bytes,
+        done.store_bytes_max if done.HasField("store_bytes_max") else None,
+        done.refusing,
     )
