@@ -11,13 +11,14 @@ What follows for the segment is decided in retention.py.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
 
 import msgspec
 
+from hermes.broker.consumer import Consumer
 from hermes.broker.ranges import Range, RangeMap, count, intersect, normalize
 from hermes.broker.state import State
 from hermes.broker.subject import matcher
@@ -86,38 +87,63 @@ def needs_in(
     """What each consumer needs of first..last; those that need nothing are left out.
 
     Dead letters from before `dead_since_ns` (Unix time) are past their retention.
-    O(consumers, and the ranges they hold there).
     """
-    needs = []
-    for consumer in state.consumers.values():
-        leased = _within(consumer.leases, first, last)
-        waiting = _within(consumer.waiting, first, last)
-        dead: tuple[Range, ...] = ()
-        if consumer.dead:
-            dead = tuple(
-                (a, b)
-                for a, b, entry in consumer.dead.overlapping(first, last)
-                if dead_since_ns is None or entry.at_ns >= dead_since_ns
-            )
-        if consumer.position <= last or leased or waiting or dead:
-            needs.append(
-                Need(
-                    consumer.name,
-                    consumer.created_lsn,
-                    consumer.policy.filters,
-                    max(first, min(consumer.position, last + 1)),
-                    leased,
-                    waiting,
-                    dead,
-                )
-            )
-    return tuple(needs)
+    found = (
+        needs_of(consumer, [(first, last)], dead_since_ns=dead_since_ns).get(0)
+        for consumer in state.consumers.values()
+    )
+    return tuple(need for need in found if need is not None)
 
 
-def _within(held: RangeMap[Any], first: int, last: int) -> tuple[Range, ...]:
-    if not held:
-        return ()
-    return tuple(normalize((a, b) for a, b, _ in held.overlapping(first, last)))
+def needs_of(
+    consumer: Consumer, bounds: Sequence[Range], *, dead_since_ns: int | None = None
+) -> dict[int, Need]:
+    """What one consumer needs of each of many segments, by their index.
+
+    `bounds` are their offsets, ascending. O(log ranges) plus what is found: a consumer that
+    is near the end of the line costs next to nothing, however many old segments there are.
+    """
+    low, high = bounds[0][0], bounds[-1][1]
+    lasts = [last for _, last in bounds]
+    dead = [
+        (a, b)
+        for a, b, entry in consumer.dead.overlapping(low, high)
+        if dead_since_ns is None or entry.at_ns >= dead_since_ns
+    ]
+    leased = _by_segment(_within(consumer.leases, low, high), bounds, lasts)
+    waiting = _by_segment(_within(consumer.waiting, low, high), bounds, lasts)
+    given_up = _by_segment(dead, bounds, lasts)
+    unseen = range(bisect_left(lasts, consumer.position), len(bounds))
+    return {
+        n: Need(
+            consumer.name,
+            consumer.created_lsn,
+            consumer.policy.filters,
+            max(bounds[n][0], min(consumer.position, bounds[n][1] + 1)),
+            tuple(leased.get(n, ())),
+            tuple(waiting.get(n, ())),
+            tuple(given_up.get(n, ())),
+        )
+        for n in sorted({*unseen, *leased, *waiting, *given_up})
+    }
+
+
+def _within(held: RangeMap[Any], first: int, last: int) -> list[Range]:
+    return normalize((a, b) for a, b, _ in held.overlapping(first, last)) if held else []
+
+
+def _by_segment(
+    ranges: Sequence[Range], bounds: Sequence[Range], lasts: Sequence[int]
+) -> dict[int, list[Range]]:
+    """Ranges, cut at the segments' bounds, by the segments' index."""
+    found: dict[int, list[Range]] = {}
+    for first, last in ranges:
+        n = bisect_left(lasts, first)
+        while n < len(bounds) and bounds[n][0] <= last:
+            cut = (max(first, bounds[n][0]), min(last, bounds[n][1]))
+            found.setdefault(n, []).append(cut)
+            n += 1
+    return found
 
 
 class Examiner:

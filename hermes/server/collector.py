@@ -16,7 +16,8 @@ from typing import Final
 import msgspec
 
 from hermes import limits
-from hermes.broker.needs import Examined, Examiner, Need, needs_in
+from hermes.broker.needs import Examined, Examiner, Need, needs_of
+from hermes.broker.ranges import Range
 from hermes.broker.retention import (
     Action,
     Pressure,
@@ -102,9 +103,11 @@ class Collector:
         pressure = pressure_of(policy, store_bytes)
         at_ns = self._clock.wall_ns()
         asked = to_examine(segments, policy, at_ns=at_ns, compactions=busy, pressure=pressure)
+        needs = await self._needs(asked, at_ns)
         examined = {}
         for segment in asked:
-            examined[segment.first_lsn] = await self._examine(segment, at_ns)
+            found = self._examine(segment, tuple(needs[segment.first_lsn]), at_ns)
+            examined[segment.first_lsn] = await found
         self._known = {lsn: known for lsn, known in self._known.items() if lsn in examined}
         plans = plan_gc(
             segments, examined, policy, at_ns=at_ns, compactions=busy, pressure=pressure
@@ -116,13 +119,25 @@ class Collector:
         self._host.engine.store_size.sealed_bytes = sum(s.bytes for s in segments if s.sealed)
         self._host.note_retired(segments)
 
-    async def _examine(self, segment: SegmentInfo, at_ns: int) -> Examined:
-        """Hold a segment against what is needed of it now; from memory if nothing changed."""
-        assert segment.first_offset is not None
-        assert segment.last_offset is not None
-        first, last = segment.first_offset, segment.last_offset
-        state = self._host.engine.state
-        needs = needs_in(state, first, last, dead_since_ns=self._dead_since(at_ns))
+    async def _needs(self, segments: Sequence[SegmentInfo], at_ns: int) -> dict[int, list[Need]]:
+        """What consumers need of each segment, by its first lsn: one consumer per turn."""
+        needs: dict[int, list[Need]] = {segment.first_lsn: [] for segment in segments}
+        bounds = [_offsets(segment) for segment in segments]
+        if not bounds:
+            return needs
+        consumers = self._host.engine.state.consumers
+        for name in list(consumers):
+            consumer = consumers.get(name)
+            if consumer is not None:
+                found = needs_of(consumer, bounds, dead_since_ns=self._dead_since(at_ns))
+                for n, need in found.items():
+                    needs[segments[n].first_lsn].append(need)
+                if found:
+                    await asyncio.sleep(0)  # the loop is for others too
+        return needs
+
+    async def _examine(self, segment: SegmentInfo, needs: tuple[Need, ...], at_ns: int) -> Examined:
+        """Hold a segment against what is needed of it; from memory if nothing changed."""
         overdue = is_overdue(segment, self.policy, at_ns)
         known = self._known.get(segment.first_lsn)
         if known is not None and (known.needs, known.compacted_lsn, known.overdue) == (
@@ -130,9 +145,9 @@ class Collector:
             segment.compacted_lsn,
             overdue,
         ):
-            await asyncio.sleep(0)  # the loop is for others too
             return known.found
         examiner = Examiner(needs, segment.retired, overdue=overdue)
+        first, last = _offsets(segment)
         found = await self._host.read(lambda reader: examine(reader, examiner, first, last))
         if len(found.retired) <= _REMEMBERED_RANGES_MAX:
             known = _Known(needs, segment.compacted_lsn, overdue, found)
@@ -239,6 +254,12 @@ class Collector:
         """Why a plan is not true any more, on this turn of the loop."""
         dead_since_ns = self._dead_since(self._clock.wall_ns())
         return self._host.engine.collecting.why_not(plan, dead_since_ns=dead_since_ns)
+
+
+def _offsets(segment: SegmentInfo) -> Range:
+    assert segment.first_offset is not None
+    assert segment.last_offset is not None
+    return segment.first_offset, segment.last_offset
 
 
 def examine(reader: LogReader, examiner: Examiner, first: int, last: int) -> Examined:

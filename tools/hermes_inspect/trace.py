@@ -191,7 +191,8 @@ class Tracer:
         else:
             steps, cut = self._durable_steps(publish, offset)
             named = {step.view.consumer for step in steps}
-            others = self._others(publish.subject, offset, named)
+            retired = any(step.view.kind == Kind.SEGMENT_COMPACTED for step in steps)
+            others = self._others(publish.subject, offset, named, retired=retired)
         return Trace(
             subject=publish.subject,
             index=index,
@@ -251,14 +252,16 @@ class Tracer:
             found += [Step(view_of(record)) for record in deleted]
         return found
 
-    def _others(self, subject: str, offset: int, named: set[str]) -> dict[str, str]:
+    def _others(
+        self, subject: str, offset: int, named: set[str], *, retired: bool
+    ) -> dict[str, str]:
         """Consumers that want the subject and never had the message, and why."""
         try:
             state = recover(self._reader).state
         except HermesError:
             return {}  # a damaged log has no state; what happened is shown all the same
         return {
-            name: _never_delivered(consumer, offset)
+            name: _never_delivered(consumer, offset, retired=retired)
             for name, consumer in state.consumers.items()
             if name not in named and matcher(consumer.policy.filters)(subject)
         }
@@ -327,10 +330,12 @@ class Tracer:
         )
 
 
-def _never_delivered(consumer: Consumer, offset: int) -> str:
+def _never_delivered(consumer: Consumer, offset: int, *, retired: bool) -> str:
     state = consumer.state_of(offset)
     if state is MessageState.UNSEEN:
-        return "not delivered yet"
+        return "payload retired undelivered" if retired else "not delivered yet"
+    if state is MessageState.SETTLED and retired:
+        return "not delivered: before its start, or its payload was retired"
     if state is MessageState.SETTLED:
         return "not delivered: before its start, or passed over"
     return str(state.value)
