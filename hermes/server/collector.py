@@ -82,6 +82,7 @@ class Collector:
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._known: dict[int, _Known] = {}
+        self._handing: set[asyncio.Future[str]] = set()
         size = host.engine.store_size
         size.slack_bytes = slack_bytes
         size.is_stuck = policy.store_full is StoreFull.REFUSE
@@ -235,12 +236,12 @@ class Collector:
         if problem:
             return problem
         self._host.engine.collecting.compact(plan)
-        await self._host.committed()
-        try:
-            log.compact(first_lsn)
-        except ValueError as error:
-            return str(error)
-        while True:
+        # Whoever ends the round now: what is announced is handed to the log all the same.
+        handing = asyncio.ensure_future(self._hand_over(first_lsn))
+        self._handing.add(handing)
+        handing.add_done_callback(self._handed)
+        problem = await asyncio.shield(handing)
+        while not problem:
             under_way = [c for c in log.compactions if c.first_lsn == first_lsn]
             if not under_way:
                 return ""
@@ -249,6 +250,21 @@ class Collector:
             if self._host.failed.done():
                 raise reopening_error()
             await asyncio.sleep(_POLL_SECS)
+        return problem
+
+    async def _hand_over(self, first_lsn: int) -> str:
+        """Tell the log of a compaction, once its event is committed; why it does not take it."""
+        await self._host.committed()
+        try:
+            self._host.log.compact(first_lsn)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _handed(self, handing: asyncio.Future[str]) -> None:
+        self._handing.discard(handing)
+        if not handing.cancelled():
+            handing.exception()  # seen: whoever waited may be gone
 
     def _why_not(self, plan: SegmentPlan) -> str:
         """Why a plan is not true any more, on this turn of the loop."""
