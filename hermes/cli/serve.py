@@ -79,9 +79,14 @@ def _retention(config: ServerConfig) -> dict[str, str]:
     if config.store_path is None:
         return {"deletes": "nothing is kept: fire-and-forget only"}
     audit = config.audit_retention_secs
+    what = [f"payloads older than {config.retention_secs:g} s that no consumer needs"]
+    if config.max_unacked_retention_secs is not None:
+        what.append(f"payloads older than {config.max_unacked_retention_secs:g} s, needed or not")
     if audit is None:
-        return {"deletes": "nothing (set --audit-retention to drop old segments)"}
-    return {"deletes": f"segments older than {audit:g} s that no consumer needs"}
+        what.append("no segments (set --audit-retention to drop old ones)")
+    else:
+        what.append(f"segments older than {audit:g} s that no consumer needs")
+    return {"deletes": "; ".join(what)}
 
 
 def _option(setting: Setting) -> inspect.Parameter:

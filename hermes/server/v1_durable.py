@@ -94,6 +94,7 @@ class V1Durable:
     async def _subscribe(self, request: broker_pb2.DurableSubscribeRequest) -> None:
         pattern, self._encoding = pattern_of(request.subject)
         name = self._consumer_name(request)
+        await self._host.learn_retired()
         state = self._host.engine.state
         seconds = request.ack_timeout_seconds
         is_new = name not in state.consumers
