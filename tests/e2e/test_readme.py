@@ -99,6 +99,7 @@ async def test_the_commands(server: ServerProcess, repository: Path, bin_dir: Pa
         "consume",
         "consumers",
         "dead-letters",
+        "gc",
         "backup",  # run by test_backup.py: it needs a folder that the server may fill
     }
 
@@ -113,6 +114,7 @@ async def test_the_commands(server: ServerProcess, repository: Path, bin_dir: Pa
     assert '{"id": 8}' in await hermes("consume", "--count", "1", "--ack")
     assert "billing" in await hermes("consumers")
     await hermes("dead-letters")
+    assert "would be freed" in await hermes("gc")
     code, out, _ = await _run(server, str(bin_dir / "hermes"), *commands["serve"][1:], "--help")
     assert code == 0
     assert "--store" in out
