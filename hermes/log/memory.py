@@ -70,6 +70,7 @@ class MemoryLog:
         self._error: Exception | None = None
         self._closed = False
         self.low_space = False  # set by tests
+        self.free_bytes = 0
 
     # ------------------------------------------------------------------- facts
 
