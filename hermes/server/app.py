@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from hermes.clock import Clock, SystemClock
-from hermes.errors import HermesError
+from hermes.errors import HermesError, StoreError
 from hermes.server.admin_service import AdminService
 from hermes.server.backups import Backups
 from hermes.server.broker_service import broker_handlers
@@ -140,6 +140,14 @@ class Server:
                 host = self._host
                 assert host is not None
                 cause = await asyncio.shield(host.failed)
+                _log.error(
+                    "the log failed: every stream ends, and the log is opened afresh",
+                    cause=str(cause),
+                    works="nothing until it is open again",
+                    remedy=remedy(cause),
+                    # Where a bug of ours was raised; an error of the store says enough.
+                    exc_info=None if isinstance(cause, StoreError) else cause,
+                )
                 self.healing.failed(cause, self._clock.monotonic_ns())
                 await self._endpoint.set_serving(serving=False)
                 await host.streams.gone(self._config.shutdown_grace_secs)

@@ -87,6 +87,7 @@ class Healing:
         self.reopenings = 0  # that succeeded
         self.last_outage_secs = 0.0  # from the failure to serving again
         self.cause: BaseException | None = None  # None while serving
+        self._refusal = ""  # of the last opening since the failure
         self._tries = 0
         self._served_ns = 0
         self._failed_ns = 0
@@ -116,6 +117,7 @@ class Healing:
         self.failures += 1
         self._tries += 1
         self._failed_ns = now_ns
+        self._refusal = ""
         self.cause = cause
 
     def refused(self, error: Exception) -> bool:
@@ -127,6 +129,7 @@ class Healing:
         if not can_pass(error):
             raise error
         self._tries += 1
-        is_new = str(error) != str(self.cause)
+        is_new = str(error) != self._refusal
+        self._refusal = str(error)
         self.cause = error
         return is_new

@@ -28,8 +28,7 @@ from hermes.broker.subject import matcher
 from hermes.clock import Clock
 from hermes.errors import HermesError, PreconditionError, UnavailableError
 from hermes.log.port import Committed, Log, LogReader, Outcome
-from hermes.server.healing import remedy, reopening_error
-from hermes.server.logs import get_logger
+from hermes.server.healing import reopening_error
 from hermes.server.sessions import Stream, Streams
 
 T = TypeVar("T")
@@ -38,8 +37,6 @@ NS_PER_SEC = 1e9
 # suspended or starved, and gets so long to read what came in meanwhile.
 STANDSTILL_NS = 3_000_000_000
 CATCH_UP_NS = 1_000_000_000
-
-_log = get_logger("hermes.server")
 
 
 class Host:
@@ -163,14 +160,8 @@ class Host:
             if isinstance(cause, HermesError)
             else HermesError(f"{type(cause).__name__}: {cause}")
         )
-        _log.error(
-            "the log failed: every stream ends, and the log is opened afresh",
-            cause=str(error),
-            works="nothing until it is open again",
-            remedy=remedy(error),
-            # Where a bug of ours was raised; an error of the store says enough.
-            exc_info=None if isinstance(cause, HermesError) else cause,
-        )
+        if error is not cause:
+            error.__cause__ = cause
         self.engine.failed(error)
         self.failed.set_result(error)
         self.streams.end(reopening_error(error))
