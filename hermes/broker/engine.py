@@ -208,7 +208,8 @@ class Engine:
     def _keep_log_short(self) -> None:
         # A segment begins with a snapshot; where that is large, more than it is to follow.
         full_bytes = max(self.settings.segment_bytes_max, 2 * self.journal.snapshot_bytes)
-        if self._segment_bytes >= full_bytes:
+        if self._segment_bytes >= full_bytes and not self.core.log.low_space:
+            # A new file is what a full disk has no room for; acks still fit the old one.
             self.roll()
         elif self.journal.records_since_snapshot >= self.settings.snapshot_interval_records:
             self.journal.snapshot()

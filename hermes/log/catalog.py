@@ -166,9 +166,13 @@ class StoreLock:
                 path=str(folder),
                 holder=holder,
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         self._fd = fd
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            # Whose lock it is helps a person; a full disk has no room for it.
+            return
 
     def release(self) -> None:
         """Let the next writer in. Idempotent."""

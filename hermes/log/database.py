@@ -21,6 +21,7 @@ import apsw
 
 from hermes.errors import StoreDamagedError, StoreError, StoreFullError
 from hermes.log.schema import READ_PRAGMAS, WRITE_PRAGMAS, Pragma
+from hermes.log.space import lacks_room
 
 WRITE_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_EXRESCODE
 CREATE_FLAGS = WRITE_FLAGS | apsw.SQLITE_OPEN_CREATE
@@ -120,7 +121,7 @@ def explain(error: Exception, what: str) -> StoreError:
     """The store's word for an error of SQLite or of the system; already typed ones pass."""
     if isinstance(error, StoreError):
         return error
-    if isinstance(error, apsw.FullError):
+    if lacks_room(error):
         return StoreFullError(f"{what}: no space left", hint="free some disk space")
     if isinstance(error, apsw.BusyError):
         return StoreError(

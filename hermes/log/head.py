@@ -22,6 +22,7 @@ A slot, 100 bytes, integers big-endian:
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from pathlib import Path
@@ -135,7 +136,8 @@ def create_head(path: Path, store_id: str, mark: Mark) -> None:
     temporary = path.with_name(path.name + ".new")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(fd, slot * SLOTS)
+        if os.write(fd, slot * SLOTS) != len(slot) * SLOTS:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(temporary))
         os.fsync(fd)
     finally:
         os.close(fd)

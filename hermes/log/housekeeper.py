@@ -32,7 +32,7 @@ from hermes.log.head import HeadFile, sync_folder
 from hermes.log.schema import PAGE_BYTES
 from hermes.log.segment import ActiveSegment, seal_file
 from hermes.log.shrinking import STEP_SECONDS, Shrinking
-from hermes.log.space import Space
+from hermes.log.space import Space, is_full
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class Housekeeper:
         self._dropped: deque[Path] = deque()
         self._wake = threading.Event()
         self._stopping = False
+        self._short_of_room = False
         self._thread = threading.Thread(target=self._run, name="hermes-log-keeper", daemon=True)
         # The connection for checkpoints, to the active segment only.
         self._db: apsw.Connection | None = None
@@ -120,9 +121,15 @@ class Housekeeper:
             self._checkpoint()
             self.finish_files()
             self.shrinking.step()
-        except apsw.FullError as error:
+        except (apsw.FullError, OSError) as error:
+            if not is_full(error):
+                raise
             # The WAL keeps what could not be copied; a later round copies it.
-            _log.warning("no space for a checkpoint: %s", error)
+            if not self._short_of_room:
+                _log.warning("no space to copy the WAL; tried again every second: %s", error)
+            self._short_of_room = True
+        else:
+            self._short_of_room = False
 
     def _checkpoint(self) -> None:
         active = self._active()

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import apsw
 
 from hermes import limits
 from hermes.clock import Clock, SystemClock
-from hermes.errors import LogClosedError
+from hermes.errors import LogClosedError, StoreFullError
 from hermes.log.announced import check_announced
 from hermes.log.bodies import dropped_range
 from hermes.log.catalog import Entry
@@ -35,7 +36,7 @@ from hermes.log.opening import Opened, OpenReport, open_store
 from hermes.log.port import Compaction, Listener, LogReader, SegmentInfo
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind, Record, admit
-from hermes.log.space import Space
+from hermes.log.space import Space, release_reserve
 from hermes.log.writer import Group, Roll, Writer
 
 _log = logging.getLogger(__name__)
@@ -58,11 +59,19 @@ def open_log(
 
     Raises StoreLockedError (another server has it; nothing was touched),
     StoreVersionError (written by a newer version), StoreDamagedError (naming the exact
-    range that is missing or damaged), StoreError (no folder, not writable, not a store).
+    range that is missing or damaged), StoreFullError (no room to recover, not even in the
+    reserve), StoreError (no folder, not writable, not a store).
     """
     folder = Path(path).absolute()
     clock = clock or SystemClock()
-    opened = open_store(folder, at_ns=clock.wall_ns(), accept_loss=accept_loss, vfs=vfs)
+    opening = partial(open_store, folder, accept_loss=accept_loss, vfs=vfs)
+    try:
+        opened = opening(at_ns=clock.wall_ns())
+    except StoreFullError:
+        # Recovery writes what the WAL holds into the segment: that is what the reserve is for.
+        if not release_reserve(folder):
+            raise
+        opened = opening(at_ns=clock.wall_ns())
     try:
         return SqliteLog(
             folder, opened, listener, low_space_bytes=low_space_bytes, clock=clock, vfs=vfs
@@ -290,6 +299,8 @@ class SqliteLog:
             # Everything is committed; the next open finds it in the WAL.
             _log.warning("the last checkpoint failed: %s", error)
         finally:
-            active.close()
-            self._head.close()
-            self._opened.lock.release()
+            try:
+                active.close()
+            finally:
+                self._head.close()
+                self._opened.lock.release()

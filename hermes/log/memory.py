@@ -70,6 +70,7 @@ class MemoryLog:
         self._error: Exception | None = None
         self._closed = False
         self.low_space = False  # set by tests
+        self.free_bytes = 0
         self.no_room_to_compact = False  # set by tests
         # Opening goes on with what was announced.
         attempts = [self._retire_announced(segment) for segment in self._segments[:-1]]

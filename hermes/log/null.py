@@ -54,6 +54,10 @@ class NullLog:
         return 0
 
     @property
+    def free_bytes(self) -> int:
+        return 0
+
+    @property
     def low_space(self) -> bool:
         return False
 

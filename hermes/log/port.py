@@ -223,6 +223,11 @@ class Log(Protocol):
         ...
 
     @property
+    def free_bytes(self) -> int:
+        """Free bytes where the log is kept, as last seen; 0 when it is kept nowhere."""
+        ...
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes of the records that wait for their commit."""
         ...

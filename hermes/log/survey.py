@@ -214,6 +214,7 @@ def _refuse_missing(first_lsn: int, last_lsn: int) -> None:
         hint=RESTORE_HINT,
         first_lsn=first_lsn,
         last_lsn=last_lsn,
+        missing=True,
     )
 
 

@@ -9,8 +9,9 @@ Rules
 - A group is never split over two transactions.
 - A roll ends a transaction: what was queued before it is committed to the old segment.
 - A full disk has a known outcome (nothing written): the reserve is freed and the same
-  transaction tried once more. Any other exception is final: `Failed` is told once, and
-  the thread ends. Nothing is retried, nothing later is written.
+  transaction tried once more, if what is queued leaves most of the reserve to the acks
+  that are to come. Any other exception is final: `Failed` is told once, and the thread
+  ends. Nothing is retried, nothing later is written.
 - The queue has no bound of its own: what must be bounded is publishes, and whoever reads
   them looks at `queued_bytes`.
 """
@@ -194,7 +195,7 @@ class Writer:
             if not is_full(error):
                 raise
             # Nothing is lost: the WAL keeps what could not be copied, and grows on.
-            _log.warning("no space for a checkpoint: %s", error)
+            _log.debug("no space for a checkpoint: %s", error)
 
     def _roll(self, roll: Roll) -> None:
         old = self.active
@@ -216,28 +217,37 @@ class Writer:
         except (apsw.FullError, OSError) as error:
             if not is_full(error):
                 raise
-            _log.warning("the disk is full; the reserve is freed")
+            full = error
         self._space.release_reserve()
+        if self.queued_bytes > limits.RESERVE_BYTES // 4:
+            # Publishes that were accepted a moment ago would use it up.
+            raise self._full_error() from full
         try:
             return write()
         except (apsw.FullError, OSError) as error:
             if not is_full(error):
                 raise
-            raise StoreFullError(
-                f"{self._folder}: no space left for the log",
-                hint="free some disk space; the log is opened again then",
-                path=str(self._folder),
-            ) from error
+            raise self._full_error() from error
+
+    def _full_error(self) -> StoreFullError:
+        return StoreFullError(
+            f"{self._folder}: no space left for the log",
+            hint="free some disk space; the log is opened again then",
+            path=str(self._folder),
+        )
 
     def _tell(self, item: Group | Roll) -> None:
         end = self.active.end
         self._head.write(end)
         self.committed = end
-        self._bytes_out += _size_bytes(item)
+        size_bytes = _size_bytes(item)
+        self._bytes_out += size_bytes
+        self._space.wrote(size_bytes)
         self._listener(Committed(end.lsn, self.active.content_bytes, self.queued_bytes))
 
     def _fail(self, error: Exception) -> None:
-        _log.error("the log failed and is closed: %s", error)
+        # The listener is the one who says it: one failure, one line.
+        _log.debug("the log failed and is closed: %s", error)
         known = explain(error, str(self.active.path))
         if known is not error:
             known.__cause__ = error

@@ -7,7 +7,8 @@ Stop: refuse new calls, ask clients to leave, let them finish what is under way,
 their leases, record the stop, end what is left, close the log. All within the grace time.
 
 Fail stop: when the log fails, every stream ends with UNAVAILABLE; the log is closed,
-opened afresh and folded again into a new engine. If that fails the server ends.
+opened afresh and folded again into a new engine. While that fails for a reason that can
+pass it is tried again; healing.py says what can.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -29,12 +30,15 @@ from hermes.server.broker_service import broker_handlers
 from hermes.server.checkpoints import Checkpoints, open_checkpoints
 from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
+from hermes.server.descriptors import raise_descriptors_limit
+from hermes.server.disk_watch import DiskWatch
 from hermes.server.endpoint import Endpoint
 from hermes.server.gc_service import GcService
-from hermes.server.host import Host, reopening_error
+from hermes.server.healing import Healing, remedy, reopening_error
+from hermes.server.host import Host
 from hermes.server.logs import get_logger
 from hermes.server.sessions import stopping_error
-from hermes.server.starting import make_collector, open_host
+from hermes.server.starting import Known, make_collector, open_host
 from hermes.server.upkeep import Upkeep
 
 # Of the grace time: how much clients get to leave by themselves, and to be ended.
@@ -42,8 +46,9 @@ _LEAVE_PART: Final = 0.5
 _END_PART: Final = 0.2
 # Sinks get so long for the last checkpoint, whatever the grace time; most need milliseconds.
 _SINKS_SECS: Final = 1.0
-# Two failures within this time are one that does not go away.
-_FAILURES_APART_NS: Final = 1_000_000_000
+# An opening that is under way at the stop gets so long, whatever the grace time.
+_OPENING_SECS: Final = 5.0
+_T = TypeVar("_T")
 
 _log = get_logger("hermes.server")
 
@@ -59,6 +64,8 @@ class Server:
         self._collector: Collector | None = None
         self._checkpoints: Checkpoints | None = None
         self._by_the_clock: list[asyncio.Task[None]] = []
+        self._disk_watch: DiskWatch | None = None
+        self.healing = Healing()
         self._stopping = False
         self._watcher: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] | None = None
@@ -80,7 +87,7 @@ class Server:
         if self._stopping:
             raise stopping_error()
         if self._host is None or self._host.failed.done():
-            raise reopening_error()
+            raise reopening_error(self.healing.cause)
         return self._host
 
     def collector(self) -> Collector:
@@ -101,11 +108,12 @@ class Server:
             raise
         await self._endpoint.start()
         await self._endpoint.set_serving(serving=True)
+        self.healing.served(self._clock.monotonic_ns())
         self._watcher = asyncio.create_task(self._watch())
         _log.info("serving", address=self.address)
 
-    async def _open(self) -> None:
-        host = await open_host(self._config, self._clock)
+    async def _open(self, known: Known | None = None) -> None:
+        host = await open_host(self._config, self._clock, known)
         self._host = host
         try:
             self._checkpoints = await open_checkpoints(host, self._config, self._clock)
@@ -117,6 +125,10 @@ class Server:
         self._by_the_clock.append(asyncio.create_task(upkeep.run()))
         if self._checkpoints is not None:
             self._by_the_clock.append(asyncio.create_task(self._checkpoints.run()))
+        if self._config.store_path is not None:
+            was_low = self._disk_watch is not None and self._disk_watch.low
+            self._disk_watch = DiskWatch(host.log, self._config.store_path, was_low=was_low)
+            self._by_the_clock.append(asyncio.create_task(self._disk_watch.run()))
 
     async def _close_host(self, sinks_secs: float = 0.0) -> None:
         """Close the log. With `sinks_secs` its end is signed, and sinks get so long to take it."""
@@ -133,26 +145,57 @@ class Server:
     # -------------------------------------------------------------- fail stop
 
     async def _watch(self) -> None:
-        """Open the log afresh after each failure; end the server when that fails."""
+        """Open the log afresh after each failure; end the server when that is in vain."""
         assert self._failure is not None
-        last_failure_ns = -_FAILURES_APART_NS
         try:
             while True:
-                assert self._host is not None
-                cause = await asyncio.shield(self._host.failed)
-                now_ns = self._clock.monotonic_ns()
-                if now_ns - last_failure_ns < _FAILURES_APART_NS:
-                    raise StoreError(f"the log failed again at once: {cause.message}")
-                last_failure_ns = now_ns
+                host = self._host
+                assert host is not None
+                cause = await asyncio.shield(host.failed)
+                _log.error(
+                    "the log failed: every stream ends, and the log is opened afresh",
+                    cause=str(cause),
+                    works="nothing until it is open again",
+                    remedy=remedy(cause),
+                    # Where a bug of ours was raised; an error of the store says enough.
+                    exc_info=None if isinstance(cause, StoreError) else cause,
+                )
+                self.healing.failed(cause, self._clock.monotonic_ns())
                 await self._endpoint.set_serving(serving=False)
-                await self._host.streams.gone(self._config.shutdown_grace_secs)
-                await self._close_host()
-                await self._open()
+                await host.streams.gone(self._config.shutdown_grace_secs)
+                await self._reopen(host)
+                self.healing.served(self._clock.monotonic_ns())
                 await self._endpoint.set_serving(serving=True)
-                _log.info("serving again", address=self.address)
+                seconds = round(self.healing.last_outage_secs, 3)
+                _log.info("serving again", address=self.address, seconds=seconds)
         except Exception as error:  # noqa: BLE001 - told to whoever waits for the server
             if not self._failure.done():
                 self._failure.set_exception(error)
+
+    async def _reopen(self, failed: Host) -> None:
+        """Close the failed log and open it afresh, however long that takes.
+
+        Raises what waiting does not help against.
+        """
+        known = Known(failed.log.store_id, failed.log.committed) if failed.log.durable else None
+        try:
+            await _to_the_end(self._close_host())
+        except Exception as error:  # noqa: BLE001 - it is given up in any case
+            _log.warning("the failed log could not be closed in order", cause=str(error))
+        while True:
+            await asyncio.sleep(self.healing.wait_secs)
+            try:
+                await _to_the_end(self._open(known))
+            except Exception as error:  # noqa: BLE001 - `refused` raises what is final
+                if self.healing.refused(error):
+                    _log.warning(
+                        "the log cannot be opened yet; tried again until it can",
+                        cause=str(error),
+                        works="nothing: every call gets UNAVAILABLE",
+                        remedy=remedy(error),
+                    )
+            else:
+                return
 
     async def ended(self, shutdown: Awaitable[object]) -> None:
         """Until `shutdown` is done. Raises what ended the server before."""
@@ -175,7 +218,9 @@ class Server:
         self._stopping = True
         grace_secs = self._config.shutdown_grace_secs
         if self._watcher is not None:
+            # A log that is being opened is waited for, to be closed like any other.
             self._watcher.cancel()
+            await asyncio.wait((self._watcher,), timeout=max(grace_secs, _OPENING_SECS))
         await self._endpoint.set_serving(serving=False)
         host = self._host
         if host is not None and not host.failed.done():
@@ -206,6 +251,18 @@ class Server:
             _log.warning("the stop could not be recorded", error=str(error))
 
 
+async def _to_the_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do it whole, even when the caller is cancelled meanwhile: nobody else would finish it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # seen: the cancellation counts more
+        raise
+
+
 # --------------------------------------------------------------------- running
 
 
@@ -229,7 +286,8 @@ async def run(addr: str) -> None:
 
 
 async def run_with_config(addr: str, config: ServerConfig) -> None:
-    """Serve at `addr` until SIGTERM or SIGINT."""
+    """Serve at `addr` until SIGTERM or SIGINT. The process is the server's."""
+    raise_descriptors_limit()
     with signalled() as shutdown:
         await run_with_shutdown(addr, config, shutdown)
 

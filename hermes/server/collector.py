@@ -33,7 +33,8 @@ from hermes.clock import Clock
 from hermes.errors import HermesError
 from hermes.log.port import LogReader, SegmentInfo
 from hermes.server.abandoned import Abandoned
-from hermes.server.host import Host, reopening_error
+from hermes.server.healing import reopening_error
+from hermes.server.host import Host
 from hermes.server.logs import get_logger
 
 # A round that always finds more to do is one that goes in circles.

@@ -29,7 +29,7 @@ from hermes.broker.subject import matcher
 from hermes.clock import Clock
 from hermes.errors import HermesError, PreconditionError, UnavailableError
 from hermes.log.port import Committed, Log, LogReader, Outcome, SegmentInfo
-from hermes.server.logs import get_logger
+from hermes.server.healing import reopening_error
 from hermes.server.retired import Retired
 from hermes.server.sessions import Stream, Streams
 
@@ -39,8 +39,6 @@ NS_PER_SEC = 1e9
 # suspended or starved, and gets so long to read what came in meanwhile.
 STANDSTILL_NS = 3_000_000_000
 CATCH_UP_NS = 1_000_000_000
-
-_log = get_logger("hermes.server")
 
 
 class Host:
@@ -170,10 +168,11 @@ class Host:
             if isinstance(cause, HermesError)
             else HermesError(f"{type(cause).__name__}: {cause}")
         )
-        _log.error("the broker has failed; it will open its log afresh", exc_info=cause)
+        if error is not cause:
+            error.__cause__ = cause
         self.engine.failed(error)
         self.failed.set_result(error)
-        self.streams.end(reopening_error())
+        self.streams.end(reopening_error(error))
         _release(self._room)
 
     async def read(self, function: Callable[[LogReader], T]) -> T:
@@ -187,7 +186,7 @@ class Host:
                 return function(reader)
 
         if self.failed.done():
-            raise reopening_error()
+            raise reopening_error(self.failed.result())
         try:
             future = self._readers.submit(run)
         except RuntimeError:  # the executor was shut down
@@ -233,7 +232,7 @@ class Host:
         self.wake()
         await asyncio.wait((future, self.failed), return_when=asyncio.FIRST_COMPLETED)
         if not future.done():
-            raise reopening_error()
+            raise reopening_error(self.failed.result())
 
     def require_store(self, what: str) -> None:
         """Raise PreconditionError when this broker keeps nothing."""
@@ -263,11 +262,6 @@ def _release(waiting: list[asyncio.Future[None]]) -> None:
         if not future.done():
             future.set_result(None)
     waiting.clear()
-
-
-def reopening_error() -> UnavailableError:
-    """What callers are told after a failure of the log."""
-    return UnavailableError("the broker is reopening its log", hint="try again shortly")
 
 
 def fetched(reader: LogReader, request: Fetch) -> Fetched:

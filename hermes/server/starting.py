@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from hermes import __version__, limits
 from hermes.broker import events as ev
 from hermes.broker.core import Settings
@@ -19,10 +21,12 @@ from hermes.broker.recovery import Recovered, recover
 from hermes.broker.retention import RetentionPolicy, StoreFull
 from hermes.broker.state import State
 from hermes.clock import Clock
-from hermes.errors import StoreError
+from hermes.errors import StoreDamagedError, StoreError
+from hermes.log.facts import Mark
+from hermes.log.head import FILE_NAME as HEAD_NAME
 from hermes.log.log import open_log
 from hermes.log.null import NullLog
-from hermes.log.port import Log, Outcome
+from hermes.log.port import Log, LogReader, Outcome
 from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
 from hermes.server.host import Host
@@ -56,14 +60,22 @@ class _Outcomes:
             self.host.on_outcome(outcome)
 
 
-async def open_host(config: ServerConfig, clock: Clock) -> Host:
+class Known(msgspec.Struct, frozen=True):
+    """What this process knows of its store from before: opening it again must find that."""
+
+    store_id: str
+    committed: Mark
+
+
+async def open_host(config: ServerConfig, clock: Clock, known: Known | None = None) -> Host:
     """An engine that may serve: its start is committed.
 
+    With `known` nothing is created, and all that was committed before must be there.
     Raises StoreError and its kin; the log is closed again then.
     """
     outcomes = _Outcomes()
     started_ns = clock.monotonic_ns()
-    log, recovered = await asyncio.to_thread(_open, config, outcomes)
+    log, recovered = await asyncio.to_thread(_open, config, outcomes, known)
     host = Host(log, recovered, settings_of(config), clock)
     outcomes.host = host
     try:
@@ -86,9 +98,15 @@ async def open_host(config: ServerConfig, clock: Clock) -> Host:
     return host
 
 
-def _open(config: ServerConfig, outcomes: _Outcomes) -> tuple[Log, Recovered]:
+def _open(config: ServerConfig, outcomes: _Outcomes, known: Known | None) -> tuple[Log, Recovered]:
     if config.store_path is None:
         return NullLog(outcomes), Recovered(State(), 0, 0)
+    if known is not None and not (config.store_path / HEAD_NAME).exists():
+        # Not made anew: an empty store in the place of a volume that is away loses everything.
+        raise StoreError(
+            f"the store at {config.store_path} is not there any more",
+            hint="is its volume mounted?",
+        )
     log = open_log(config.store_path, outcomes)
     try:
         if log.report.created:
@@ -96,10 +114,31 @@ def _open(config: ServerConfig, outcomes: _Outcomes) -> tuple[Log, Recovered]:
         for warning in log.report.warnings:
             _log.warning(warning)
         with closing(log.reader()) as reader:
+            if known is not None:
+                _check_known(log, reader, known, config.store_path)
             return log, recover(reader)
     except BaseException:
         log.close()
         raise
+
+
+def _check_known(log: Log, reader: LogReader, known: Known, path: Path) -> None:
+    """Raises StoreDamagedError unless it is the same store with all that was committed."""
+    if log.store_id != known.store_id:
+        raise StoreDamagedError(
+            f"{path} holds another store than before: {log.store_id}, not {known.store_id}",
+            hint="put the store back that this server was started with, then start it",
+        )
+    mark = known.committed
+    if not mark.lsn:
+        return
+    records = reader.read(mark.lsn, limit=1, limit_bytes=1, payloads=False)
+    if not records or (records[0].lsn, records[0].chain) != (mark.lsn, mark.chain):
+        raise StoreDamagedError(
+            f"{path} lacks what this server had committed, up to record {mark.lsn}",
+            hint="was an older copy put in its place? restore it from a backup",
+            last_lsn=mark.lsn,
+        )
 
 
 async def _start(host: Host, config: ServerConfig, *, clean_stop: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,8 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hermes import rpc
 from hermes.broker.v1 import broker_pb2 as pb
-from hermes.errors import StoreError, StoreLockedError, UnavailableError
-from hermes.log.log import SqliteLog
+from hermes.errors import StoreDamagedError, StoreError, StoreLockedError, UnavailableError
+from hermes.log.log import SqliteLog, open_log
+from hermes.log.record import Kind
 from hermes.server import Server, ServerConfig, run_with_shutdown, serving
 from hermes.server.endpoint import AddressError
 from tests.e2e.rpc_calls import (
@@ -204,11 +207,67 @@ async def test_fail_stop_ends_every_stream_and_serves_again(tmp_path: Path) -> N
         again.call.cancel()
 
 
+async def test_a_stop_waits_for_a_log_that_is_being_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It used to end before: the log that was opened then was closed by nobody."""
+    opening, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow(*arguments: Any, **options: Any) -> SqliteLog:
+        loop.call_soon_threadsafe(opening.set)
+        assert go_on.wait(10)
+        return open_log(*arguments, **options)
+
+    async with serving(config(tmp_path)) as server:
+        monkeypatch.setattr("hermes.server.starting.open_log", slow)
+        server.host().fail(OSError("broken"))
+        await opening.wait()
+        stopping = asyncio.create_task(server.stop("test"))
+        await asyncio.sleep(0.05)
+        assert not stopping.done()
+        go_on.set()
+        await stopping
+    log = open_log(tmp_path / "store", lambda _: None)  # the lock is free
+    last = log.reader().latest(Kind.SERVER_STOPPED)
+    assert last is not None and last.lsn >= log.next_lsn - 2
+    log.close()
+
+
+async def test_a_store_that_is_away_is_waited_for_and_not_made_anew(tmp_path: Path) -> None:
+    store, away = tmp_path / "store", tmp_path / "away"
+    async with server_and_peer(config(tmp_path)) as (server, peer):
+        await peer.publish("a", b"1")
+        store.rename(away)
+        server.host().fail(OSError("unmounted"))
+        await until(lambda: server.healing.refusals > 1)
+        assert not store.exists()
+        away.rename(store)
+        await served_again(server, peer)
+        assert await peer.publish("a", b"2") == 1
+
+
+async def test_an_older_copy_in_the_place_of_the_store_ends_the_server(tmp_path: Path) -> None:
+    """Clients were told of records that it does not hold; their numbers would be given again."""
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    never = asyncio.get_running_loop().create_future()
+    async with server_and_peer(config(tmp_path)) as (server, peer):
+        await peer.publish("a", b"1")
+    shutil.copytree(store, copy)
+    async with server_and_peer(config(tmp_path)) as (server, peer):
+        await peer.publish("a", b"2")
+        store.rename(tmp_path / "newer")
+        copy.rename(store)
+        server.host().fail(OSError("swapped"))
+        with pytest.raises(StoreError, match="lacks what this server had committed"):
+            await asyncio.wait_for(server.ended(never), 10)
+
+
 async def test_a_log_that_cannot_be_opened_again_ends_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> SqliteLog:
-        raise StoreError("the disk is gone")
+        raise StoreDamagedError("the disk is gone")
 
     never = asyncio.get_running_loop().create_future()
     async with serving(config(tmp_path)) as server:

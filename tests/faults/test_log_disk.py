@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -180,6 +182,40 @@ def test_a_disk_that_stays_full_is_final(
     assert reopened(tmp_path) == [1]
 
 
+def test_the_reserve_is_not_for_queued_publishes(
+    log: SqliteLog, faults: Faults, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would leave nothing of it to the acks that follow once the log is open again."""
+    monkeypatch.setattr(limits, "RESERVE_BYTES", 4_000)
+    faults.writes["-wal"] = (apsw.FullError, 1)
+    log.append([publish(1, payload=b"x" * 2_000)], 2)
+    assert isinstance(outcomes.wait_for_failure(), StoreFullError)
+    assert outcomes.committed_lsn == 1
+    assert log.low_space
+
+
+def test_opening_on_a_full_disk_uses_the_reserve(
+    tmp_path: Path, log: SqliteLog, faults: Faults, outcomes: Outcomes
+) -> None:
+    faults.syncs["-wal"] = (apsw.IOError, 1)
+    log.append([publish(1, payload=b"x" * 200_000)], 2)
+    outcomes.wait_for_failure()
+    log.close()
+    reserve = tmp_path / "store" / RESERVE_NAME
+    assert reserve.exists()
+    faults.writes[".segment"] = (apsw.FullError, 1)
+    again = open_log(tmp_path / "store", Outcomes(), vfs=VFS, low_space_bytes=1 << 60)
+    assert faults.struck.is_set()
+    assert again.next_lsn == 3
+    assert not reserve.exists()
+    again.close()
+    faults.writes[".segment.new"] = (apsw.FullError, 1)
+    with pytest.raises(StoreFullError, match="no space left"):
+        open_log(tmp_path / "other", Outcomes(), vfs=VFS)
+    # The lock was let go: the next try is not refused as a second server.
+    open_log(tmp_path / "other", Outcomes(), vfs=VFS).close()
+
+
 def test_a_quota_is_a_full_disk(log: SqliteLog, outcomes: Outcomes) -> None:
     """SQLITE_FULL from SQLite itself: by a limit on the file's pages."""
     db = log._writer.active._db
@@ -272,6 +308,32 @@ def test_low_space_comes_and_goes(
     log._space._low_bytes = 1
     until(lambda: not log.low_space)
     log.close()
+
+
+def test_the_writer_sees_that_space_runs_low(tmp_path: Path, outcomes: Outcomes) -> None:
+    """A look every second lets a fast publisher write past the whole margin in between."""
+    log = open_log(tmp_path / "store", outcomes, low_space_bytes=0)
+    seen = [log.low_space]
+    log._space._low_bytes = 1 << 60
+    outcomes.wait_for(log.append([publish(0)], 1))
+    seen.append(log.low_space)
+    assert seen == [False, True]
+    log.close()
+
+
+def test_low_space_ends_well_above_the_watermark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free_bytes = limits.LOW_SPACE_BYTES
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=free_bytes, f_frsize=1))
+    (tmp_path / RESERVE_NAME).touch()
+    space = Space(tmp_path, limits.LOW_SPACE_BYTES)
+    seen = []
+    for step_bytes in (-1, 0, limits.RESERVE_BYTES - limits.MIB, limits.RESERVE_BYTES, 0):
+        free_bytes = limits.LOW_SPACE_BYTES + step_bytes
+        space.refresh()
+        seen.append(space.low)
+    assert seen == [True, True, True, False, False]
 
 
 def test_the_reserve_is_made_again(tmp_path: Path) -> None:

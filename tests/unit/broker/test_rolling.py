@@ -16,3 +16,20 @@ def test_a_snapshot_larger_than_a_segment_does_not_make_every_commit_roll() -> N
     for _ in range(20):
         world.publish(message())
     assert len(world.log.segments()) <= before + 1
+
+
+def test_no_new_segment_on_a_disk_that_is_nearly_full() -> None:
+    """The roll would meet a full disk, stop the log, and be tried again at once."""
+    world = World(settings=Settings(default_policy=POLICY, segment_bytes_max=200))
+    worker = world.join()
+    world.publish(*(message() for _ in range(8)))
+    before = len(world.log.segments())
+    world.log.low_space = True
+    for offset in range(8):
+        worker.ack((offset, offset))
+        world.run()
+    assert len(world.log.segments()) == before
+    assert world.log.segments()[-1].bytes > 200
+    world.log.low_space = False
+    world.publish(message())
+    assert len(world.log.segments()) == before + 1
