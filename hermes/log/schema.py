@@ -270,6 +270,11 @@ SPAN_OF_KEY: Final = tuple(
 SPAN_OF_OFFSETS: Final = """SELECT lsn, key, first, last FROM records
     WHERE kind = ? AND first BETWEEN ? AND ? AND last >= ? LIMIT ?"""
 
+# Of which offsets a record must touch one: a byte each from ?4 on, 1 for those.
+TOUCHING_ANY: Final = """SELECT lsn FROM records
+    WHERE kind = ?1 AND first BETWEEN ?2 AND ?3 AND last >= ?4
+    AND instr(substr(?5, max(first, ?4) - ?4 + 1, min(last, ?3) - max(first, ?4) + 1), x'01')"""
+
 # A statement and how many parameters it takes: what the test of plans looks at.
 LOOKUPS: Final = {
     READ: 2,
@@ -303,4 +308,5 @@ LOOKUPS: Final = {
     **dict.fromkeys(SPAN_OF_KIND, 3),
     **dict.fromkeys(SPAN_OF_KEY, 4),
     SPAN_OF_OFFSETS: 5,
+    TOUCHING_ANY: 5,
 }
