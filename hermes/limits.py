@@ -55,6 +55,8 @@ WAL_BYTES_MAX: Final = 64 * MIB
 WAL_KEPT_BYTES: Final = 16 * MIB
 # Below this much free space publishes are refused: a full queue and its WAL still fit.
 LOW_SPACE_BYTES: Final = 128 * MIB
+# A compaction that found no room, or failed, is tried again after so long.
+COMPACTION_RETRY_SECS: Final = 30.0
 # Ids of subjects and consumers that the writer remembers per segment.
 KEYS_CACHED_MAX: Final = 100_000
 READER_CONNECTIONS_MAX: Final = 32
@@ -107,6 +109,16 @@ RING_BYTES_MAX: Final = 64 * MIB
 # What a batch there takes beside its bytes, as measured: much more than a small message.
 RING_OVERHEAD_BYTES: Final = 512
 STREAMS_MAX: Final = 10_000
+# Of one connection: grpc queues calls for the event loop before it looks at the limit
+# above, and a peer that begins and cancels them without end would fill that queue.
+STREAMS_PER_CONNECTION_MAX: Final = 256
+# Read ahead of a stream: a frame and its successor's beginning.
+STREAM_WINDOW_BYTES: Final = 4 * MIB
+CONNECTIONS_MAX: Final = 10_000
+# However few descriptors there are.
+CONNECTIONS_MIN: Final = 16
+# File descriptors that are the log's and Python's: segments with their WALs, readers, pipes.
+DESCRIPTORS_RESERVED: Final = 256
 # Answers waiting for a client that does not read them; then its requests wait too.
 ANSWERS_WAITING_MAX: Final = 65_536
 # Publish results in one response frame.
@@ -143,3 +155,4 @@ def check_relations() -> None:
     assert QUEUE_PUBLISH_BYTES_MAX < LOW_SPACE_BYTES
     assert HEADERS_BYTES_MAX + DELIVERY_OVERHEAD_BYTES < FRAME_OVERHEAD_BYTES
     assert CREDIT_MESSAGES_DEFAULT <= CREDIT_MESSAGES_MAX
+    assert 4 * READER_CONNECTIONS_MAX < DESCRIPTORS_RESERVED

@@ -1,7 +1,8 @@
 """[P] Bodies of the few records that the log itself writes or must understand.
 
 SegmentSealed and Lost are written here; of SegmentDropped the log reads which segment
-it announces. Every other body is opaque, but for the engine time in front of each.
+it announces, of SegmentCompacted also which offsets. Every other body is opaque, but for
+the engine time in front of each.
 """
 
 from __future__ import annotations
@@ -13,9 +14,16 @@ from google.protobuf.message import DecodeError
 from hermes.errors import StoreDamagedError
 from hermes.log.facts import Mark, SegmentFacts
 from hermes.log.record import Kind, Record
+from hermes.log.retired import Range
 from hermes.log.v1 import log_pb2
 
-_Message = TypeVar("_Message", log_pb2.SegmentSealed, log_pb2.SegmentDropped, log_pb2.Lost)
+_Message = TypeVar(
+    "_Message",
+    log_pb2.SegmentSealed,
+    log_pb2.SegmentCompacted,
+    log_pb2.SegmentDropped,
+    log_pb2.Lost,
+)
 
 
 def seal_record(facts: SegmentFacts, snapshot: Record) -> Record:
@@ -79,6 +87,34 @@ def dropped_range(body: bytes) -> tuple[int, int]:
     """
     dropped = _parse(log_pb2.SegmentDropped(), body)
     return dropped.first_lsn, dropped.last_lsn
+
+
+def compacted_segment(body: bytes) -> int:
+    """First lsn of the segment that a SegmentCompacted announces. Raises StoreDamagedError."""
+    return _parse(log_pb2.SegmentCompacted(), body).first_lsn
+
+
+def compacted_ranges(first: int | None, last: int | None, body: bytes) -> list[Range]:
+    """The offsets that a SegmentCompacted with this hull retires, ascending, disjoint.
+
+    Raises StoreDamagedError if it cannot be parsed.
+    """
+    deltas = _parse(log_pb2.SegmentCompacted(), body).retired
+    if first is None or last is None:
+        return []
+    if not deltas:
+        return [(first, last)]
+    ranges: list[Range] = []
+    at = first
+    for skip, length in zip(deltas[::2], deltas[1::2], strict=False):
+        ranges.append((at + skip, at + skip + length - 1))
+        at += skip + length
+        if length < 1 or at > last + 1:
+            break
+    else:
+        if len(deltas) % 2 == 0:
+            return ranges
+    raise StoreDamagedError(f"the ranges of a SegmentCompacted over {first}..{last} do not decode")
 
 
 def engine_time_of(body: bytes) -> int:

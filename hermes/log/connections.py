@@ -2,11 +2,13 @@
 
 A connection is borrowed for one look-up and goes back afterwards. While it lies idle it
 may be closed: to make room (least recently used first), or because its segment is to be
-sealed or dropped, which an open connection would hold up (`forget`).
+sealed or dropped, which an open connection would hold up (`forget`). One whose file was
+replaced under its name (a compaction, also by another process) is not lent again.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -28,7 +30,7 @@ class Connections:
         self._idle_max = idle_max
         self._lock = threading.Lock()
         # By serial number, so that the oldest is first; a path may occur several times.
-        self._idle: OrderedDict[int, tuple[Path, apsw.Connection]] = OrderedDict()
+        self._idle: OrderedDict[int, tuple[Path, apsw.Connection, int]] = OrderedDict()
         self._by_path: dict[Path, list[int]] = {}
         self._forgotten: dict[Path, int] = {}
         self._serial = 0
@@ -40,38 +42,49 @@ class Connections:
 
         Raises LogClosedError after `close`, apsw.CantOpenError if the file is gone.
         """
-        db, epoch = self._take(path)
+        db, inode, epoch = self._take(path)
         sound = False
         try:
             with reading(db):
                 yield db
             sound = True
         finally:
-            self._give_back(path, db, epoch, sound=sound)
+            self._give_back(path, db, inode, epoch, sound=sound)
 
-    def _take(self, path: Path) -> tuple[apsw.Connection, int]:
+    def _take(self, path: Path) -> tuple[apsw.Connection, int, int]:
+        inode = inode_of(path)
+        stale: apsw.Connection | None = None
         with self._lock:
             if self._closed:
                 raise LogClosedError("the log is closed")
             epoch = self._forgotten.get(path, 0)
             serials = self._by_path.get(path)
             if serials:
-                return self._idle.pop(serials.pop())[1], epoch
-        return connect_to_read(path, vfs=self._vfs), epoch
+                _, db, opened = self._idle.pop(serials.pop())
+                if opened == inode:
+                    return db, inode, epoch
+                stale = db
+        if stale is not None:
+            stale.close()
+            self.forget(path)  # the others are of the old file too
+            return self._take(path)
+        return connect_to_read(path, vfs=self._vfs), inode, epoch
 
-    def _give_back(self, path: Path, db: apsw.Connection, epoch: int, *, sound: bool) -> None:
+    def _give_back(
+        self, path: Path, db: apsw.Connection, inode: int, epoch: int, *, sound: bool
+    ) -> None:
         surplus: apsw.Connection | None = db
         with self._lock:
             if sound and not self._closed and self._forgotten.get(path, 0) == epoch:
                 self._serial += 1
-                self._idle[self._serial] = (path, db)
+                self._idle[self._serial] = (path, db, inode)
                 self._by_path.setdefault(path, []).append(self._serial)
                 surplus = self._evict() if len(self._idle) > self._idle_max else None
         if surplus is not None:
             surplus.close()
 
     def _evict(self) -> apsw.Connection:
-        serial, (path, db) = self._idle.popitem(last=False)
+        serial, (path, db, _) = self._idle.popitem(last=False)
         serials = self._by_path[path]
         serials.remove(serial)
         if not serials:
@@ -89,7 +102,7 @@ class Connections:
     def rest(self) -> None:
         """Close the idle connections to all files."""
         with self._lock:
-            gone = [db for _, db in self._idle.values()]
+            gone = [db for _, db, _ in self._idle.values()]
             self._idle.clear()
             self._by_path.clear()
         for db in gone:
@@ -100,3 +113,11 @@ class Connections:
         with self._lock:
             self._closed = True
         self.rest()
+
+
+def inode_of(path: Path) -> int:
+    """What tells one file from another under the same name; 0 if there is none."""
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116  # each look-up pays for it
+    except FileNotFoundError:
+        return 0

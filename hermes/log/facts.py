@@ -17,11 +17,15 @@ class Mark(msgspec.Struct, frozen=True, gc=False):
 
 
 class SegmentStart(msgspec.Struct, frozen=True):
-    """What a segment's meta table says. `before` is the mark of the record before it."""
+    """What a segment's meta table says. `before` is the mark of the record before it.
+
+    `compacted_lsn` is the SegmentCompacted record that the file carried out, 0 if none.
+    """
 
     store_id: str
     first_lsn: int
     before: Mark
+    compacted_lsn: int = 0
 
 
 class SegmentFacts(msgspec.Struct, frozen=True):

@@ -63,7 +63,7 @@ class Housekeeper:
         self._space = space
         self._vfs = vfs
         self._unsealed = unsealed
-        self._shrinking = Shrinking(clock)
+        self.shrinking = Shrinking(clock)
         self._dropped: deque[Path] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -100,11 +100,12 @@ class Housekeeper:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self.shrinking.close()
 
     def _run(self) -> None:
         try:
             while not self._stopping:
-                self._wake.wait(STEP_SECONDS if self._shrinking else TICK_SECONDS)
+                self._wake.wait(STEP_SECONDS if self.shrinking else TICK_SECONDS)
                 self._wake.clear()
                 if not self._stopping:
                     self._round()
@@ -112,14 +113,14 @@ class Housekeeper:
             self._on_error(error)
         finally:
             self._close()
-            self._shrinking.close()
+            self.shrinking.close()
 
     def _round(self) -> None:
         self._space.refresh()
         try:
             self._checkpoint()
             self.finish_files()
-            self._shrinking.step()
+            self.shrinking.step()
         except (apsw.FullError, OSError) as error:
             if not is_full(error):
                 raise
@@ -166,7 +167,7 @@ class Housekeeper:
                 self._unsealed.remove(path)
             # HEAD may lag after a power loss; never behind what is gone.
             self._head.sync()
-            self._shrinking.take(path)
+            self.shrinking.take(path)
             sync_folder(path.parent)
         for path in tuple(self._unsealed):
             self._connections.forget(path)

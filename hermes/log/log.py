@@ -6,6 +6,7 @@ what is written how is in `writer.py`, what a store looks like in docs/log-forma
 
     owner's thread        writer's thread          keeper's thread
     append, roll, drop -> transaction, HEAD    ->  checkpoints, sealing, disk space
+    compact ------------------------------------>  the compactor's thread
     reader() anywhere     Committed / Failed
 """
 
@@ -21,14 +22,18 @@ import apsw
 from hermes import limits
 from hermes.clock import Clock, SystemClock
 from hermes.errors import LogClosedError, StoreFullError
+from hermes.log.announced import check_announced
 from hermes.log.bodies import dropped_range
+from hermes.log.catalog import Entry
+from hermes.log.compactor import Compactor
 from hermes.log.connections import Connections
 from hermes.log.database import explain
 from hermes.log.facts import Mark
+from hermes.log.held import HeldCache
 from hermes.log.housekeeper import Housekeeper
 from hermes.log.line import Filters
 from hermes.log.opening import Opened, OpenReport, open_store
-from hermes.log.port import Listener, LogReader, SegmentInfo
+from hermes.log.port import Compaction, Listener, LogReader, SegmentInfo
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind, Record, admit
 from hermes.log.space import Space, release_reserve
@@ -105,6 +110,7 @@ class SqliteLog:
         self._active_first_lsn = opened.active.start.first_lsn
         self._connections = Connections(vfs=vfs)
         self._filters = Filters()
+        self._held = HeldCache()
         self._space = Space(folder, low_space_bytes)
         self._writer = Writer(
             folder=folder,
@@ -127,10 +133,20 @@ class SqliteLog:
             clock=clock,
             vfs=vfs,
         )
+        self._compactor = Compactor(
+            catalog=opened.catalog,
+            reader=self._reader,
+            connections=self._connections,
+            shrinking=self._keeper.shrinking,
+            space=self._space,
+            clock=clock,
+            vfs=vfs,
+        )
         self._writer.on_rolled = self._keeper.seal
         self._writer.on_long_wal = self._keeper.wake
         self._writer.start()
         self._keeper.start()
+        self._compactor.put(opened.uncompacted)
 
     # ------------------------------------------------------------------- facts
 
@@ -216,8 +232,28 @@ class SqliteLog:
         announced = self._reader().latest(Kind.SEGMENT_DROPPED)
         if announced is None or dropped_range(announced.body)[0] != first_lsn:
             raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")
-        self._catalog.dropped()
+        with self._compactor.exchanging:
+            self._catalog.dropped()
         self._keeper.remove(oldest.path)
+
+    def room_to_compact(self, first_lsn: int) -> bool:
+        size_bytes = self._sealed(first_lsn).path.stat().st_size
+        return self._space.holds(size_bytes)
+
+    def compact(self, first_lsn: int) -> None:
+        self._check_open()
+        check_announced(self._reader(), self._sealed(first_lsn))
+        self._compactor.put((first_lsn,))
+
+    @property
+    def compactions(self) -> tuple[Compaction, ...]:
+        return self._compactor.compactions
+
+    def _sealed(self, first_lsn: int) -> Entry:
+        for entry in self._catalog.entries():
+            if entry.first_lsn == first_lsn and entry.facts is not None:
+                return entry
+        raise ValueError(f"segment {first_lsn} is not a sealed one")
 
     def _check_open(self) -> None:
         error = self._writer.error
@@ -240,7 +276,7 @@ class SqliteLog:
         return self._reader()
 
     def _reader(self) -> SqliteReader:
-        return SqliteReader(self._catalog, self._connections, self._filters)
+        return SqliteReader(self._catalog, self._connections, self._filters, held=self._held)
 
     # ------------------------------------------------------------------ closing
 
@@ -248,6 +284,7 @@ class SqliteLog:
         if self._closed:
             return
         self._closed = True
+        self._compactor.stop()
         self._writer.finish()
         self._keeper.stop()
         self._connections.close()

@@ -18,12 +18,12 @@ from typing import Final
 
 import msgspec
 
-from hermes.errors import LogClosedError
-from hermes.log.bodies import dropped_range, seal_record
+from hermes.errors import LogClosedError, StoreError
+from hermes.log.bodies import compacted_ranges, compacted_segment, dropped_range, seal_record
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.memory_reader import MemoryReader, MemorySegment
-from hermes.log.port import Committed, Failed, Listener, LogReader, SegmentInfo
+from hermes.log.port import Committed, Compaction, Failed, Listener, LogReader, SegmentInfo
 from hermes.log.record import Kind, Record, admit
 
 STORE_ID: Final = "00000000-0000-4000-8000-000000000000"
@@ -71,6 +71,10 @@ class MemoryLog:
         self._closed = False
         self.low_space = False  # set by tests
         self.free_bytes = 0
+        self.no_room_to_compact = False  # set by tests
+        # Opening goes on with what was announced.
+        attempts = [self._retire_announced(segment) for segment in self._segments[:-1]]
+        self._stuck = tuple(attempt for attempt in attempts if attempt is not None)
 
     # ------------------------------------------------------------------- facts
 
@@ -140,6 +144,46 @@ class MemoryLog:
         if announced is None or dropped_range(announced.body)[0] != first_lsn:
             raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")
         del self._segments[0]
+
+    def room_to_compact(self, first_lsn: int) -> bool:
+        self._sealed(first_lsn)
+        return not self.no_room_to_compact
+
+    def compact(self, first_lsn: int) -> None:
+        self._check(self._next_lsn)
+        segment = self._sealed(first_lsn)
+        newest = self.reader().latest(Kind.SEGMENT_COMPACTED)
+        if (
+            newest is None
+            or compacted_segment(newest.body) != first_lsn
+            or newest.lsn <= segment.compacted_lsn
+        ):
+            raise ValueError(f"no committed SegmentCompacted announces more for {first_lsn}")
+        outcome = self._retire_announced(segment)
+        if outcome is not None:
+            raise ValueError(str(outcome.error))
+
+    @property
+    def compactions(self) -> tuple[Compaction, ...]:
+        return self._stuck
+
+    def _sealed(self, first_lsn: int) -> MemorySegment:
+        for segment in self._segments[:-1]:
+            if segment.first_lsn == first_lsn:
+                return segment
+        raise ValueError(f"segment {first_lsn} is not a sealed one")
+
+    def _retire_announced(self, segment: MemorySegment) -> Compaction | None:
+        """Do what is announced and not done yet; or say why it cannot be done."""
+        after = max(segment.compacted_lsn, segment.end.lsn)
+        announced = MemoryReader(self._segments).announced(segment.first_lsn, after)
+        ranges = [r for a in announced for r in compacted_ranges(a.first, a.last, a.body)]
+        try:
+            if announced:
+                segment.retire(announced[-1].lsn, ranges)
+        except ValueError as error:
+            return Compaction(segment.first_lsn, StoreError(str(error)), stuck=True)
+        return None
 
     def _check(self, expected_next_lsn: int) -> None:
         if self._error is not None or self._closed:

@@ -5,17 +5,20 @@ Answers what `reader.py` answers from SQLite; the contract suite holds both to t
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
+from operator import itemgetter
 
 import msgspec
 
+from hermes.log.bodies import compacted_segment
 from hermes.log.chain import SALT_BYTES, hash_payload, link
 from hermes.log.facts import Mark, SegmentFacts
 from hermes.log.page import Page
-from hermes.log.port import KeyFilter, SegmentInfo
+from hermes.log.port import Batch, KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, Kind, Record, StoredRecord
+from hermes.log.retired import Range, first_cut, joined
 
 _PUBLISHED = int(Kind.PUBLISHED)
 
@@ -30,6 +33,8 @@ class MemorySegment:
         self.publishes: list[StoredRecord] = []
         self.terms: dict[int, list[StoredRecord]] = {}
         self.bytes = 0
+        self.compacted_lsn = 0
+        self.retired: tuple[Range, ...] = ()
         self._lowest: int | None = None
         self._highest: int | None = None
 
@@ -40,6 +45,7 @@ class MemorySegment:
         other.publishes = list(self.publishes)
         other.terms = {term: list(records) for term, records in self.terms.items()}
         other.bytes = self.bytes
+        other.compacted_lsn, other.retired = self.compacted_lsn, self.retired
         other._lowest, other._highest = self._lowest, self._highest
         return other
 
@@ -65,6 +71,31 @@ class MemorySegment:
         for term in dict.fromkeys(record.terms):
             self.terms.setdefault(term, []).append(stored)
         self.end = Mark(lsn, next_offset, chain)
+
+    def retire(self, announced_lsn: int, ranges: Iterable[Range]) -> None:
+        """Take out payloads, and those of live records. Raises ValueError for part of a batch."""
+        retired = joined((*self.retired, *ranges))
+        batches = [(record.first or 0, _last_offset(record)) for record in self.publishes]
+        cut = first_cut(retired, batches)
+        if cut is not None:
+            raise ValueError(f"{cut[0]}..{cut[1]} are not whole batches of the segment")
+
+        def without(record: StoredRecord) -> StoredRecord:
+            gone = record.kind == Kind.PUBLISHED_LIVE
+            if record.kind == _PUBLISHED:
+                at = bisect_right(retired, _last_offset(record), key=itemgetter(0))
+                gone = at > 0 and _last_offset(record) <= retired[at - 1][1]
+            return _without_payload(record) if gone else record
+
+        held = [without(record) for record in self.records]
+        self.records, before = held, self.records
+        self.publishes = [held[record.lsn - self.first_lsn] for record in self.publishes]
+        self.terms = {
+            term: [held[record.lsn - self.first_lsn] for record in records]
+            for term, records in self.terms.items()
+        }
+        self.bytes -= _payload_bytes(before) - _payload_bytes(held)
+        self.compacted_lsn, self.retired = announced_lsn, retired
 
     def facts(self) -> SegmentFacts:
         return SegmentFacts(
@@ -93,6 +124,9 @@ class MemorySegment:
             last_at_ns=facts.last_at_ns,
             sealed=sealed,
             subjects=tuple(sorted({r.key for r in self.publishes if r.key is not None})),
+            payload_bytes=_payload_bytes(self.records),
+            compacted_lsn=self.compacted_lsn,
+            retired=self.retired,
         )
 
 
@@ -134,6 +168,16 @@ class MemoryReader:
                 return page.records, max(at, first)
             at = last + 1
         return page.records, at
+
+    def batches(
+        self, from_offset: int, *, before_offset: int | None = None, limit: int
+    ) -> list[Batch]:
+        found = (
+            Batch(first, last, record.lsn, record.key or "")
+            for record, first, last in self._publishes(from_offset)
+            if before_offset is None or first < before_offset
+        )
+        return list(islice(found, limit))
 
     def publish_of(self, offset: int) -> StoredRecord | None:
         for record, first, _ in self._publishes(offset):
@@ -188,6 +232,14 @@ class MemoryReader:
                     return record
         return None
 
+    def announced(self, first_lsn: int, after_lsn: int) -> list[StoredRecord]:
+        """The SegmentCompacted records after an lsn that name a segment."""
+        return [
+            record
+            for record in self._records(after_lsn)
+            if record.kind == Kind.SEGMENT_COMPACTED and compacted_segment(record.body) == first_lsn
+        ]
+
     def close(self) -> None:
         return
 
@@ -208,6 +260,10 @@ class MemoryReader:
 def _last_offset(record: StoredRecord) -> int:
     assert record.last is not None
     return record.last
+
+
+def _payload_bytes(records: Iterable[StoredRecord]) -> int:
+    return sum(len(record.payload) for record in records if record.payload is not None)
 
 
 def _without_payload(record: StoredRecord) -> StoredRecord:

@@ -12,7 +12,7 @@ from hermes.errors import LogClosedError
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.memory_reader import MemoryReader
-from hermes.log.port import Committed, Listener, LogReader, SegmentInfo
+from hermes.log.port import Committed, Compaction, Listener, LogReader, SegmentInfo
 from hermes.log.record import Record, admit
 
 
@@ -88,6 +88,16 @@ class NullLog:
 
     def drop(self, first_lsn: int) -> None:
         raise ValueError(f"segment {first_lsn} does not exist: this log keeps nothing")
+
+    def room_to_compact(self, first_lsn: int) -> bool:
+        raise ValueError(f"segment {first_lsn} does not exist: this log keeps nothing")
+
+    def compact(self, first_lsn: int) -> None:
+        raise ValueError(f"segment {first_lsn} does not exist: this log keeps nothing")
+
+    @property
+    def compactions(self) -> tuple[Compaction, ...]:
+        return ()
 
     def segments(self) -> list[SegmentInfo]:
         return []

@@ -21,6 +21,7 @@ from typing import Protocol
 
 import msgspec
 
+from hermes.errors import StoreError
 from hermes.log.facts import Mark
 from hermes.log.record import Record, StoredRecord
 
@@ -46,7 +47,13 @@ Listener = Callable[[Outcome], None]
 
 
 class SegmentInfo(msgspec.Struct, frozen=True):
-    """One segment, for GC, inspection and metrics. Bounds are inclusive."""
+    """One segment, for GC, inspection and metrics. Bounds are inclusive.
+
+    `retired` are the offsets whose payloads its file no longer holds, as of the
+    SegmentCompacted record `compacted_lsn` (0: it was never compacted); what is announced
+    and not yet carried out is not in them. `payload_bytes` is what it holds of payloads:
+    exact where it was compacted, elsewhere an estimate from a sample of its records.
+    """
 
     first_lsn: int
     last_lsn: int
@@ -60,6 +67,31 @@ class SegmentInfo(msgspec.Struct, frozen=True):
     last_at_ns: int
     sealed: bool
     subjects: tuple[str, ...]  # keys of its PUBLISHED records
+    payload_bytes: int = 0
+    compacted_lsn: int = 0
+    retired: tuple[tuple[int, int], ...] = ()  # ascending, disjoint, not touching
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Where a PUBLISHED record stands: the unit in which payloads are retired."""
+
+    first: int
+    last: int
+    lsn: int
+    key: str
+
+
+class Compaction(msgspec.Struct, frozen=True):
+    """A segment whose payloads are announced as retired and whose file still holds them.
+
+    `error` says why the last attempt failed, None before the first. `stuck`: it will not be
+    tried again before the log is opened anew (the file is damaged, or the announcement
+    cuts a batch); otherwise it will, as when the disk is full.
+    """
+
+    first_lsn: int
+    error: StoreError | None = None
+    stuck: bool = False
 
 
 class LogReader(Protocol):
@@ -89,6 +121,16 @@ class LogReader(Protocol):
         Returns them with the offset up to which everything was considered: where the
         next call continues. `keys` is asked once per key and segment, about keys of other
         records too, and the answers are remembered: ask with the same callable again.
+        """
+        ...
+
+    def batches(
+        self, from_offset: int, *, before_offset: int | None = None, limit: int
+    ) -> list[Batch]:
+        """PUBLISHED records that hold an offset of from_offset..before_offset - 1, in order.
+
+        From an index alone: neither bodies nor payloads are read, retired ones are listed as
+        others are. The next call continues after the last one's `last`.
         """
         ...
 
@@ -163,7 +205,11 @@ class Log(Protocol):
 
     @property
     def oldest_offset(self) -> int:
-        """The oldest message offset whose record is still held (next_offset when none is)."""
+        """The oldest message offset whose record is still held (next_offset when none is).
+
+        Its payload may be retired: compaction takes payloads and keeps records, so only
+        `drop` moves this.
+        """
         ...
 
     @property
@@ -213,8 +259,44 @@ class Log(Protocol):
         """
         ...
 
+    def room_to_compact(self, first_lsn: int) -> bool:
+        """Whether the disk holds a copy of a sealed segment and stays above its watermark.
+
+        To be asked before SegmentCompacted is appended. Raises ValueError as `compact` does
+        for the active segment and for one that does not exist.
+        """
+        ...
+
+    def compact(self, first_lsn: int) -> None:
+        """Take the payloads out of a sealed segment that SegmentCompacted announced as retired.
+
+        The records that name the segment must be committed first, as one group: each tells
+        ranges of retired offsets within a hull of `RECORD_HULL_MAX` (key none, first..last
+        their hull, `retired` coded as in deliveries); one without offsets retires no
+        message. What all of them name, now and earlier, goes. Payloads of PUBLISHED_LIVE
+        records go with any compaction of their segment. Records, bodies, hashes and the
+        chain stay: a reader answers such a record with payload None and its payload_hash.
+
+        Returns at once. The work goes on beside the log and is over when `segments` tells
+        the announcement's lsn as `compacted_lsn`; until then `compactions` names it.
+        Opening the log goes on with what was announced and is not done.
+
+        Raises ValueError, and does nothing, when no committed record announces something
+        that is not done yet, for the active segment, for one that does not exist, and when
+        the ranges cut a batch or leave the segment: whole batches are retired, or nothing.
+        """
+        ...
+
+    @property
+    def compactions(self) -> tuple[Compaction, ...]:
+        """What is announced, and not done yet. May be read from any thread."""
+        ...
+
     def segments(self) -> list[SegmentInfo]:
-        """All segments, oldest first, the active one last."""
+        """All segments, oldest first, the active one last.
+
+        Costs look-ups in each segment's file: for a thread that may wait.
+        """
         ...
 
     def reader(self) -> LogReader: ...

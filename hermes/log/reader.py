@@ -28,8 +28,9 @@ from hermes.log.catalog import Entry, FolderCatalog, Source, position_of, positi
 from hermes.log.connections import Connections
 from hermes.log.database import explain, fetch_one
 from hermes.log.facts import SegmentFacts, SegmentStart
+from hermes.log.held import Held, HeldCache, file_bytes, read_held
 from hermes.log.page import Page
-from hermes.log.port import KeyFilter, SegmentInfo
+from hermes.log.port import Batch, KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
 from hermes.log.schema import INTEGER_MAX, PUBLISHED
 from hermes.log.segment import read_facts, read_start
@@ -66,12 +67,14 @@ class SqliteReader:
         filters: line.Filters,
         on_close: Callable[[], None] = _nothing,
         damage: Mapping[int, StoreError] | None = None,
+        held: HeldCache | None = None,
     ) -> None:
         self.damage: Mapping[int, StoreError] = damage or {}
         self._source = source
         self._connections = connections
         self._on_close = on_close
         self._filters = filters
+        self._held = held or HeldCache()
 
     def close(self) -> None:
         self._on_close()
@@ -150,6 +153,26 @@ class SqliteReader:
             if not whole:
                 break
         return page.records, at
+
+    def batches(
+        self, from_offset: int, *, before_offset: int | None = None, limit: int
+    ) -> list[Batch]:
+        before = INTEGER_MAX if before_offset is None else before_offset
+        found: list[Batch] = []
+        entries = self._source.entries()
+        for entry in entries[position_of_offset(entries, from_offset) :]:
+            if len(found) >= limit or entry.base_offset >= before:
+                break
+            room = limit - len(found)
+
+            def walk(db: apsw.Connection, room: int = room) -> list[Batch]:
+                start = line.batch_from(db, from_offset)
+                if start is None:
+                    return []
+                return [Batch(*row) for row in db.execute(schema.BATCHES, (start[1], before, room))]
+
+            found += self.look(entry, walk) or []
+        return found
 
     def publish_of(self, offset: int) -> StoredRecord | None:
         def find(db: apsw.Connection) -> list[StoredRecord]:
@@ -244,23 +267,39 @@ class SqliteReader:
             facts = entry.facts or self.describe(entry)
             if facts is None:
                 continue
+            sealed = entry is not entries[-1]
+            held = self._held_in(entry, facts, sealed=sealed)
             infos.append(
                 SegmentInfo(
                     first_lsn=entry.first_lsn,
                     last_lsn=facts.last_lsn,
                     records=facts.records,
-                    bytes=_file_bytes(entry.path),
+                    bytes=file_bytes(entry.path),
                     first_offset=facts.first_offset,
                     last_offset=facts.last_offset,
                     lowest_touched=facts.lowest_touched,
                     highest_touched=facts.highest_touched,
                     first_at_ns=facts.first_at_ns,
                     last_at_ns=facts.last_at_ns,
-                    sealed=entry is not entries[-1],
+                    sealed=sealed,
                     subjects=self.subjects(entry) if subjects else (),
+                    payload_bytes=held.payload_bytes,
+                    compacted_lsn=held.compacted_lsn,
+                    retired=held.retired,
                 )
             )
+        self._held.keep({entry.path for entry in entries})
         return infos
+
+    def _held_in(self, entry: Entry, facts: SegmentFacts, *, sealed: bool) -> Held:
+        held = self._held.get(entry.path) if sealed else None
+        if held is None:
+            held = self.look(entry, lambda db: read_held(db, facts.first_lsn, facts.last_lsn))
+            if held is None:  # dropped meanwhile
+                return Held(0)
+            if sealed:
+                self._held.put(entry.path, held)
+        return held
 
     def start_of(self, entry: Entry) -> SegmentStart | None:
         """Store, first lsn and the mark before a segment; None if it is gone."""
@@ -320,17 +359,6 @@ class SqliteReader:
 
             records += self.look(entry, fetch) or []
         return records
-
-
-def _file_bytes(path: Path) -> int:
-    """Size of a segment's file and its WAL; by stat, never by opening."""
-    size = 0
-    for name in (path.name, path.name + "-wal"):
-        try:
-            size += path.with_name(name).stat().st_size
-        except FileNotFoundError:
-            continue
-    return size
 
 
 def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:

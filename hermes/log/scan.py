@@ -2,7 +2,8 @@
 
 For tools, beside a live server or at rest; changes nothing. Every call is a transaction of
 its own that ends with it, so a server's checkpoints and rolls never wait for long, and
-nothing is kept open between two segments.
+nothing is kept open between two segments. A file that is compacted meanwhile is gone on with
+where the old one was left: the rows are the same, but for payloads that are retired.
 
 Damage is raised as StoreDamagedError by the call that meets it, and the object stays usable:
 whoever scans may go on behind the damaged place. What rows mean is the caller's business.
@@ -18,6 +19,7 @@ import apsw
 
 from hermes.errors import StoreDamagedError
 from hermes.log import schema
+from hermes.log.connections import inode_of
 from hermes.log.database import connect_to_read, explain, reading
 from hermes.log.facts import SegmentStart
 from hermes.log.segment import read_start
@@ -37,10 +39,9 @@ class SegmentScan:
     def __init__(self, path: Path, *, vfs: str = "") -> None:
         """Raises StoreError: it cannot be opened, or (StoreDamagedError) is no segment."""
         self._path = path
-        try:
-            self._db = connect_to_read(path, vfs=vfs)
-        except apsw.Error as error:
-            raise explain(error, path.name) from error
+        self._vfs = vfs
+        self._inode = inode_of(path)
+        self._db = _open(path, vfs)
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +57,7 @@ class SegmentScan:
     def start(self) -> SegmentStart:
         """What its meta table says. Raises StoreVersionError, StoreDamagedError."""
         try:
-            with reading(self._db) as db:
+            with reading(self._current()) as db:
                 return read_start(db, self._path.name)
         except (apsw.Error, UnicodeDecodeError, TypeError, ValueError) as error:
             raise self._damage(error) from error
@@ -64,7 +65,7 @@ class SegmentScan:
     def last_lsn(self) -> int | None:
         """The lsn of its last record; None when it has none. Raises StoreDamagedError."""
         try:
-            with reading(self._db) as db:
+            with reading(self._current()) as db:
                 row = db.execute("SELECT max(lsn) FROM records").fetchone()
         except apsw.Error as error:
             raise self._damage(error) from error
@@ -73,7 +74,7 @@ class SegmentScan:
     def chain_at(self, lsn: int) -> bytes | None:
         """The stored link of a record; None if it is not held. Raises StoreDamagedError."""
         try:
-            with reading(self._db) as db:
+            with reading(self._current()) as db:
                 row = db.execute(schema.CHAIN_AT, (lsn,)).fetchone()
         except apsw.Error as error:
             raise self._damage(error) from error
@@ -88,7 +89,7 @@ class SegmentScan:
         found: list[StoredRow] = []
         size_bytes = 0
         try:
-            with reading(self._db) as db:
+            with reading(self._current()) as db:
                 for row in db.execute(schema.SCAN, (first_lsn, last_lsn)):
                     found.append(row)
                     size_bytes += len(row[6]) + len(row[7] or b"") + 200
@@ -99,10 +100,19 @@ class SegmentScan:
                 raise self._damage(error) from error
         return found
 
+    def _current(self) -> apsw.Connection:
+        """To the file that has the name now: another one if it was compacted. Raises StoreError."""
+        inode = inode_of(self._path)
+        if inode not in {0, self._inode}:
+            db, self._inode = _open(self._path, self._vfs), inode
+            self._db.close()
+            self._db = db
+        return self._db
+
     def check_pages(self) -> list[str]:
         """What SQLite finds wrong with pages and indexes; reads the whole file, slowly."""
         try:
-            with reading(self._db) as db:
+            with reading(self._current()) as db:
                 rows = db.execute(f"PRAGMA integrity_check({_PROBLEMS_MAX})").fetchall()
         except apsw.Error as error:
             return [str(error)]
@@ -112,3 +122,10 @@ class SegmentScan:
         if isinstance(error, apsw.Error):
             return explain(error, self._path.name)
         return StoreDamagedError(f"{self._path.name}: {error}", hint="restore it from a backup")
+
+
+def _open(path: Path, vfs: str) -> apsw.Connection:
+    try:
+        return connect_to_read(path, vfs=vfs)
+    except apsw.Error as error:
+        raise explain(error, path.name) from error

@@ -129,6 +129,20 @@ SEAL_PRAGMAS: Final = (
     _FULL_SYNC,
 )
 
+# For the copy that a compaction writes under a name that nobody looks for: each piece is a
+# transaction that syncs what it wrote.
+COMPACT_PRAGMAS: Final = (
+    *_EVERY,
+    Pragma("page_size", PAGE_BYTES, PAGE_BYTES, "as in every segment; before the first page"),
+    Pragma("auto_vacuum", "NONE", 0, "space comes back by unlinking segments"),
+    Pragma("journal_mode", "OFF", "off", "half a copy is worth nothing"),
+    Pragma("application_id", APPLICATION_ID, APPLICATION_ID, "whose file this is"),
+    Pragma("user_version", FORMAT_VERSION, FORMAT_VERSION, "refused by older versions"),
+    _FULL_SYNC,
+    Pragma("fullfsync", "ON", 1, "macOS: fsync alone does not reach the disk"),
+    Pragma("cache_size", -16_384, -16_384, "16 MiB hold the inner pages of every index"),
+)
+
 # ------------------------------------------------------------------ statements
 
 KEY_ID: Final = "SELECT id FROM keys WHERE text = ?"
@@ -151,6 +165,8 @@ SCAN: Final = f"{_AS_STORED} WHERE lsn >= ? AND lsn <= ? ORDER BY lsn"
 CHAIN_AT: Final = "SELECT chain FROM records WHERE lsn = ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
 RECORD_BARE: Final = f"{_BARE} WHERE lsn = ?"
+# The length of a blob is told by its row's header: its pages are not read.
+PAYLOAD_BYTES: Final = "SELECT length(payload) FROM records WHERE lsn = ?"
 TIME_FROM: Final = "SELECT lsn, at_ns FROM records WHERE lsn >= ? ORDER BY lsn LIMIT 1"
 LAST_RECORD: Final = f"{_BARE} ORDER BY lsn DESC LIMIT 1"
 # first and last of the batch at or before an offset; whether it holds it, the caller sees.
@@ -165,6 +181,9 @@ PUBLISHES: Final = f"""{_FULL}
     WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
 PUBLISHES_WALK: Final = f"""SELECT first, last, lsn, key FROM records
     WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
+# From the index alone, but for the key's text.
+BATCHES: Final = f"""SELECT first, last, lsn, (SELECT text FROM keys WHERE id = records.key)
+    FROM records WHERE kind = {PUBLISHED} AND first >= ? AND first < ? ORDER BY first LIMIT ?"""
 PUBLISHES_OF_KEY: Final = f"""SELECT first, last, lsn, key FROM records
     WHERE key = ? AND kind = {PUBLISHED} AND lsn >= ? ORDER BY lsn"""
 MESSAGES_OF_KEY: Final = f"""SELECT sum(last - max(first, ?) + 1) FROM records
@@ -187,6 +206,9 @@ LSNS_OF_KEY: Final = """SELECT lsn FROM records
 LSNS_OF_TERM: Final = "SELECT lsn FROM terms WHERE term = ? ORDER BY lsn LIMIT ?"
 LATEST: Final = f"""{_FULL}
     WHERE kind = ? AND kind >= {FIRST_RARE_KIND} AND lsn <= ? ORDER BY lsn DESC LIMIT 1"""
+ANNOUNCED: Final = f"""SELECT lsn, first, last, body FROM records
+    WHERE kind = {int(Kind.SEGMENT_COMPACTED)} AND kind >= {FIRST_RARE_KIND} AND lsn > ?
+    ORDER BY lsn DESC"""
 LOWEST_FIRST: Final = """SELECT first FROM records
     WHERE kind = ? AND first >= 0 ORDER BY first LIMIT 1"""
 HIGHEST_FIRST: Final = """SELECT first FROM records
@@ -275,6 +297,30 @@ TOUCHING_ANY: Final = """SELECT lsn FROM records
     WHERE kind = ?1 AND first BETWEEN ?2 AND ?3 AND last >= ?4
     AND instr(substr(?5, max(first, ?4) - ?4 + 1, min(last, ?3) - max(first, ?4) + 1), x'01')"""
 
+# Compaction: from an attached old file into a new one. Statements take rows in the order of
+# the table they go to, so that both files are walked from one end to the other.
+COPIED_FACTS: Final = ("payload_bytes", "retired", "compacted_lsn")
+ATTACH_SOURCE: Final = "ATTACH ? AS source"
+COPY_META: Final = f"""INSERT INTO main.meta SELECT name, value FROM source.meta
+    WHERE name NOT IN {COPIED_FACTS}"""
+RETIRED_TABLE: Final = "CREATE TEMP TABLE retired (first INTEGER PRIMARY KEY, last INTEGER)"
+INSERT_RETIRED: Final = "INSERT INTO retired VALUES (?, ?)"
+COPY_KEYS: Final = """INSERT INTO main.keys SELECT id, text FROM source.keys
+    WHERE id > (SELECT coalesce(max(id), -1) FROM main.keys) ORDER BY id LIMIT ?"""
+COPY_RECORDS: Final = f"""INSERT INTO main.records
+        (lsn, at_ns, kind, key, first, last, payload_hash, chain, body, payload)
+    SELECT lsn, at_ns, kind, key, first, last, payload_hash, chain, body,
+        CASE WHEN kind = {int(Kind.PUBLISHED_LIVE)} THEN NULL
+            WHEN kind = {PUBLISHED} AND last <= (SELECT r.last FROM temp.retired AS r
+                WHERE r.first <= o.last ORDER BY r.first DESC LIMIT 1) THEN NULL
+            ELSE payload END
+    FROM source.records AS o WHERE lsn BETWEEN ? AND ? ORDER BY lsn"""
+COPY_TERMS: Final = """INSERT INTO main.terms SELECT term, lsn FROM source.terms
+    WHERE (term, lsn) > (?, ?) ORDER BY term, lsn LIMIT ?"""
+LAST_TERM: Final = "SELECT term, lsn FROM main.terms ORDER BY term DESC, lsn DESC LIMIT 1"
+COUNT_TERMS: Final = """SELECT (SELECT count(*) FROM main.terms),
+    (SELECT count(*) FROM source.terms)"""
+
 # A statement and how many parameters it takes: what the test of plans looks at.
 LOOKUPS: Final = {
     READ: 2,
@@ -283,12 +329,14 @@ LOOKUPS: Final = {
     CHAIN_AT: 1,
     RECORD: 1,
     RECORD_BARE: 1,
+    PAYLOAD_BYTES: 1,
     TIME_FROM: 1,
     PUBLISH_AT: 1,
     PUBLISH_AFTER: 1,
     LAST_PUBLISH: 0,
     PUBLISHES: 3,
     PUBLISHES_WALK: 3,
+    BATCHES: 3,
     PUBLISHES_OF_KEY: 2,
     MESSAGES_OF_KEY: 3,
     KEYS_AFTER: 1,
@@ -301,6 +349,7 @@ LOOKUPS: Final = {
     LSNS_OF_KEY: 4,
     LSNS_OF_TERM: 2,
     LATEST: 2,
+    ANNOUNCED: 1,
     LOWEST_FIRST: 1,
     HIGHEST_FIRST: 1,
     HIGHEST_LAST: 2,

@@ -59,7 +59,8 @@ def read_start(db: apsw.Connection, name: str) -> SegmentStart:
     meta = {str(row[0]): row[1] for row in db.execute(schema.META)}
     try:
         before = Mark(meta["first_lsn"] - 1, meta["next_offset"], meta["chain"])
-        return SegmentStart(meta["store_id"], meta["first_lsn"], before)
+        compacted_lsn = meta.get("compacted_lsn", 0)
+        return SegmentStart(meta["store_id"], meta["first_lsn"], before, compacted_lsn)
     except KeyError as missing:
         raise StoreDamagedError(f"{name}: meta has no {missing}", segment=name) from None
 

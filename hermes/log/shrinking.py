@@ -1,4 +1,4 @@
-"""Giving back the space of a dropped segment bit by bit.
+"""Giving back the space of a dropped segment, or of one that was written anew, bit by bit.
 
 Theory: a file system that frees a gigabyte at once does it in one transaction of its own
 journal, and every sync of the log meanwhile waits for that: some 50 ms. So a dropped file
@@ -9,6 +9,7 @@ Rules
   of the file, and a file on which that lock cannot be had is left to its readers.
 - Readers of this process are not seen by that lock: so nothing is cut off before they had
   time to finish the look-up they were at when the segment was dropped.
+- What has another name (a backup that links its files) is not this store's to cut.
 - The file has no name any more: after a crash there is nothing to clean up.
 """
 
@@ -18,6 +19,7 @@ import fcntl
 import os
 import stat
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +42,7 @@ class _Nameless(msgspec.Struct):
     fd: int
     left_bytes: int
     from_ns: int  # monotonic; not to be touched before
+    locked: bool  # against other processes
 
 
 class Shrinking:
@@ -54,22 +57,45 @@ class Shrinking:
 
     def take(self, path: Path) -> None:
         """Unlink a segment's files; what is large of them shrinks from now on. Raises OSError."""
-        fd = _open_unread(path)
+        self._lose_name(path, lambda: remove_files(path), lock=True)
+
+    def take_replaced(self, path: Path, new: Path) -> None:
+        """Give a segment's name to its new file; the old one shrinks. Raises OSError.
+
+        May be called by any thread. Other processes go on reading the new file at their next
+        look-up: the old one is locked against them only when it has rested.
+        """
+        self._lose_name(path, lambda: new.replace(path), lock=False)
+
+    def _lose_name(self, path: Path, act: Callable[[], object], *, lock: bool) -> None:
+        fd = _open_own(path)
+        if fd >= 0 and lock and not _lock(fd):
+            os.close(fd)
+            fd = -1
         try:
-            remove_files(path)
+            act()
         except BaseException:
             if fd >= 0:
                 os.close(fd)
             raise
-        if fd >= 0:
-            size_bytes = os.fstat(fd).st_size
-            self._files.append(_Nameless(fd, size_bytes, self._clock.monotonic_ns() + REST_NS))
+        if fd < 0:
+            return
+        found = os.fstat(fd)
+        if found.st_nlink:
+            os.close(fd)
+            return
+        from_ns = self._clock.monotonic_ns() + REST_NS
+        self._files.append(_Nameless(fd, found.st_size, from_ns, locked=lock))
 
     def step(self) -> None:
         """Cut a little off the oldest, if it has rested. Raises OSError."""
         if not self._files or self._files[0].from_ns > self._clock.monotonic_ns():
             return
         file = self._files[0]
+        if not file.locked and not _lock(file.fd):
+            os.close(self._files.popleft().fd)
+            return
+        file.locked = True
         file.left_bytes = max(0, file.left_bytes - STEP_BYTES)
         os.ftruncate(file.fd, file.left_bytes)
         if not file.left_bytes:
@@ -81,18 +107,22 @@ class Shrinking:
             os.close(self._files.popleft().fd)
 
 
-def _open_unread(path: Path) -> int:
-    """A descriptor of a large file that no other process reads; -1 for any other."""
+def _open_own(path: Path) -> int:
+    """A descriptor of a large file that has no other name; -1 for any other."""
     try:
-        if path.stat().st_size <= STEP_BYTES:
+        found = path.stat()
+        if found.st_size <= STEP_BYTES or found.st_nlink > 1:
             return -1
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return -1
+
+
+def _lock(fd: int) -> bool:
+    """Whether no other process reads the file; from now on none can."""
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCKS_BYTES, _LOCKS_START)
     except OSError:
-        os.close(fd)
-        return -1
-    return fd
+        return False
+    return True

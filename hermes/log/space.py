@@ -63,6 +63,11 @@ class Space:
         self.free_bytes = stat.f_bavail * stat.f_frsize
         self._written_bytes = 0
 
+    def holds(self, size_bytes: int) -> bool:
+        """Whether so many bytes more fit and leave the space not low, as it is now."""
+        stat = os.statvfs(self._folder)
+        return stat.f_bavail * stat.f_frsize - size_bytes >= self._low_bytes
+
     def release_reserve(self) -> None:
         """Give the reserved bytes back to the file system."""
         with self._lock:

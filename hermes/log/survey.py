@@ -17,7 +17,7 @@ import msgspec
 from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError
 from hermes.log import schema
-from hermes.log.bodies import dropped_range, lost_range, sealed_facts
+from hermes.log.bodies import compacted_segment, dropped_range, lost_range, sealed_facts
 from hermes.log.catalog import list_segments
 from hermes.log.chain import link
 from hermes.log.database import connect_to_read, explain
@@ -40,10 +40,14 @@ class Surveyed(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """All segments, oldest first, and the newest announced drop (its first and last lsn)."""
+    """All segments, oldest first, and the newest announced drop (its first and last lsn).
+
+    `uncompacted` are the first lsns of those for which more was announced than was done.
+    """
 
     segments: tuple[Surveyed, ...]
     dropped: tuple[int, int] | None
+    uncompacted: tuple[int, ...] = ()
 
     @property
     def end(self) -> Mark:
@@ -54,6 +58,7 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
     """Read the ends of all segments. Raises StoreDamagedError, StoreVersionError."""
     segments: list[Surveyed] = []
     dropped: tuple[int, int] | None = None
+    compacted: dict[int, int] = {}  # segment -> the newest announcement for it
     # Newest first: a segment is described by the seal in the one after it.
     for position in range(len(found) - 1, -1, -1):
         first_lsn, path = found[position]
@@ -62,6 +67,8 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
             db = connect_to_read(path, vfs=vfs)
             try:
                 segments.append(_look_at(db, first_lsn, path, successor))
+                for lsn, _, _, body in db.execute(schema.ANNOUNCED, (0,)):
+                    compacted.setdefault(compacted_segment(body), lsn)
                 if dropped is None:
                     row = db.execute(schema.LATEST, (Kind.SEGMENT_DROPPED, INTEGER_MAX)).fetchone()
                     dropped = None if row is None else dropped_range(row[6])
@@ -75,7 +82,13 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
                 first_lsn=first_lsn,
                 path=str(path),
             ) from error
-    return Survey(tuple(reversed(segments)), dropped)
+    segments.reverse()
+    uncompacted = [
+        start.first_lsn
+        for start in (segment.start for segment in segments)
+        if compacted.get(start.first_lsn, 0) > start.compacted_lsn
+    ]
+    return Survey(tuple(segments), dropped, tuple(uncompacted))
 
 
 def survey_beside(folder: Path, *, vfs: str = "") -> Survey:
@@ -201,6 +214,7 @@ def _refuse_missing(first_lsn: int, last_lsn: int) -> None:
         hint=RESTORE_HINT,
         first_lsn=first_lsn,
         last_lsn=last_lsn,
+        missing=True,
     )
 
 

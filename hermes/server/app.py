@@ -29,6 +29,7 @@ from hermes.server.backups import Backups
 from hermes.server.broker_service import broker_handlers
 from hermes.server.checkpoints import Checkpoints, open_checkpoints
 from hermes.server.config import ServerConfig
+from hermes.server.descriptors import raise_descriptors_limit
 from hermes.server.disk_watch import DiskWatch
 from hermes.server.endpoint import Endpoint
 from hermes.server.healing import Healing, remedy, reopening_error
@@ -274,7 +275,8 @@ async def run(addr: str) -> None:
 
 
 async def run_with_config(addr: str, config: ServerConfig) -> None:
-    """Serve at `addr` until SIGTERM or SIGINT."""
+    """Serve at `addr` until SIGTERM or SIGINT. The process is the server's."""
+    raise_descriptors_limit()
     with signalled() as shutdown:
         await run_with_shutdown(addr, config, shutdown)
 

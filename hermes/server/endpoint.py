@@ -22,6 +22,7 @@ from hermes import limits, rpc
 from hermes.errors import HermesError, InvalidArgumentError
 from hermes.server.config import ServerConfig
 from hermes.server.config_checks import split_address
+from hermes.server.descriptors import connections_max
 from hermes.server.status import abort, internal_error
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -101,7 +102,13 @@ def server_options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         # Without it two servers share a port silently, each getting some connections.
         ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", limits.STREAMS_PER_CONNECTION_MAX),
+        ("grpc.max_allowed_incoming_connections", connections_max()),
         ("grpc.max_receive_message_length", config.frame_bytes_max),
+        # What a peer may have on its way per stream. Left to itself grpc widens that with
+        # the bandwidth it sees, and a message that is refused takes tens of megabytes.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", limits.STREAM_WINDOW_BYTES),
         ("grpc.max_send_message_length", -1),  # frames are bounded where they are built
         ("grpc.max_metadata_size", _METADATA_BYTES_MAX),
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),

@@ -52,6 +52,28 @@ def dropped(first_lsn: int, last_lsn: int) -> Record:
     return Record(at_ns=12, kind=Kind.SEGMENT_DROPPED, body=body.SerializeToString())
 
 
+def compacted(first_lsn: int, last_lsn: int, *ranges: tuple[int, int]) -> Record:
+    """The record that announces a compaction, of ascending ranges of offsets."""
+    deltas: list[int] = []
+    at = ranges[0][0] if ranges else 0
+    for first, last in ranges:
+        deltas += [first - at, last - first + 1]
+        at = last + 1
+    body = log_pb2.SegmentCompacted(
+        engine_time_ns=1,
+        first_lsn=first_lsn,
+        last_lsn=last_lsn,
+        retired=deltas if len(ranges) > 1 else (),
+    )
+    return Record(
+        at_ns=12,
+        kind=Kind.SEGMENT_COMPACTED,
+        first=ranges[0][0] if ranges else None,
+        last=ranges[-1][1] if ranges else None,
+        body=body.SerializeToString(),
+    )
+
+
 class Outcomes:
     """A listener that remembers, and that tests can wait on."""
 

@@ -6,7 +6,8 @@ import pytest
 
 from hermes.errors import LogClosedError, StoreError
 from hermes.log.memory import MemoryImage, MemoryLog
-from hermes.log.port import Committed
+from hermes.log.port import Committed, Log
+from tests.contract.compaction_contract import CompactionContract
 from tests.contract.log_contract import LogContract
 from tests.contract.records import BIG, Outcomes, publish, snapshot
 
@@ -27,8 +28,11 @@ class MemoryStore:
         self.log = MemoryLog(self.outcomes, image=self._image)
         return self.log
 
+    def finish_compactions(self, log: Log) -> None:
+        """It was done at once."""
 
-class TestMemoryLog(LogContract):
+
+class TestMemoryLog(LogContract, CompactionContract):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from hermes.log.log import SqliteLog, open_log
+from hermes.log.port import Log
+from tests.contract.compaction_contract import CompactionContract
 from tests.contract.log_contract import LogContract
 from tests.contract.records import Outcomes
+from tests.support.backups import until
 
 
 class SqliteStore:
@@ -30,8 +33,11 @@ class SqliteStore:
         if self.log is not None:
             self.log.close()
 
+    def finish_compactions(self, log: Log) -> None:
+        until(lambda: all(work.stuck for work in log.compactions))
 
-class TestSqliteLog(LogContract):
+
+class TestSqliteLog(LogContract, CompactionContract):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = SqliteStore(tmp_path / "store")

@@ -35,6 +35,18 @@ def _kafka() -> Any:
     return confluent_kafka
 
 
+def _is_news(error: Any) -> bool:
+    """A topic just made may be unknown to the consumer for a moment: no message, no failure.
+
+    Raises CheckFailedError for every other error.
+    """
+    if error is None:
+        return False
+    if error.code() != _kafka().KafkaError.UNKNOWN_TOPIC_OR_PART:
+        raise CheckFailedError(str(error))
+    return True
+
+
 class KafkaSystem:
     """A Kafka cluster that runs already. Each start makes a topic of its own."""
 
@@ -161,19 +173,16 @@ class KafkaDriver(BaseDriver):
             fetched = consumer.consume(job.batch, timeout=_SILENCE_SECONDS)
             if not fetched:
                 raise CheckFailedError(f"nothing came after {outcome.messages} messages")
-            for message in fetched:
-                error = message.error()
-                if error:
-                    # A topic just made may be unknown to the consumer for a moment.
-                    if error.code() == _kafka().KafkaError.UNKNOWN_TOPIC_OR_PART:
-                        continue
-                    raise CheckFailedError(str(error))
-                outcome.bytes += len(message.value())
-                if job.by_message:
+            got = [message for message in fetched if not _is_news(message.error())]
+            if not got:
+                continue
+            outcome.bytes += sum(len(message.value()) for message in got)
+            outcome.messages += len(got)
+            if job.by_message:
+                for message in got:
                     consumer.store_offsets(message)
-            if not job.by_message:
-                consumer.store_offsets(fetched[-1])
-            outcome.messages += len(fetched)
+            else:
+                consumer.store_offsets(got[-1])
             done = outcome.messages >= job.messages
             consumer.commit(asynchronous=not done)
         outcome.ended_ns = _CLOCK.monotonic_ns()

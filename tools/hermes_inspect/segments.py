@@ -7,8 +7,6 @@ know.
 
 from __future__ import annotations
 
-from collections import Counter
-
 import msgspec
 
 from hermes.broker.ranges import count
@@ -20,12 +18,9 @@ from hermes.clock import SystemClock
 from hermes.errors import StoreDamagedError
 from hermes.log.port import SegmentInfo
 from hermes.log.reader import SqliteReader
-from hermes.log.record import Kind
-from hermes.log.search import Search, search
 from hermes.log.segment import file_name
 from hermes_inspect import output
 from hermes_inspect.consumers import lag_of, moment
-from hermes_inspect.model import view_of
 from hermes_inspect.options import JsonOption
 from hermes_inspect.output import Output
 from hermes_inspect.store import Store, StoreArgument, StoreOption, open_store, store_path
@@ -35,7 +30,6 @@ from hermes_inspect.tables import SEGMENT_COLUMNS, SegmentRow, segment_cells, se
 def rows(store: Store) -> list[SegmentRow]:
     """A row per segment, oldest first; damaged ones say so. Raises StoreError."""
     infos = store.segments()
-    retired = _retired(store.reader)
     pins = _pins(store, infos)
     found = [
         SegmentRow(
@@ -48,7 +42,7 @@ def rows(store: Store) -> list[SegmentRow]:
             first_at_ns=info.first_at_ns,
             last_at_ns=info.last_at_ns,
             sealed=info.sealed,
-            retired=retired[info.first_lsn],
+            retired=count(info.retired),
             pinned_by=pins.get(info.first_lsn, ""),
         )
         for info in infos
@@ -105,26 +99,6 @@ def _wanted_subjects(
                 break
             at = reached
     return tuple(sorted(subjects))
-
-
-def _retired(reader: SqliteReader) -> Counter[int]:
-    """Messages whose payloads were retired, by the first lsn of their segment."""
-    retired: Counter[int] = Counter()
-    at = 1
-    while True:
-        records, reached = search(
-            reader,
-            Search(kinds=frozenset({Kind.SEGMENT_COMPACTED})),
-            from_lsn=at,
-            limit=1_000,
-            limit_bytes=1 << 24,
-        )
-        for record in records:
-            view = view_of(record)
-            retired[view.details.get("first_lsn", 0)] += count(view.ranges)
-        if reached <= at or not records:
-            return retired
-        at = reached
 
 
 def segments(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from hermes_bench import floor
+from hermes_bench import floor, kafka_peer
 from hermes_bench.contenders import contenders
 from hermes_bench.crew import run_together
 from hermes_bench.jobs import Job, Outcome, Role
@@ -144,6 +145,57 @@ def test_kafka_at_an_address(
     assert (consumed.messages, consumed.bytes) == (MESSAGES, MESSAGES * 100)
     system.check(published, consumed, consuming)
     refused(system, Outcome(messages=MESSAGES + 1), None, consuming)
+
+
+async def test_kafkas_news_is_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Found by a run in which the topic was not known to the consumer at once: librdkafka
+    # says so in place of a message, and it was counted as one, so that a message was missing.
+    unknown = 3
+    said = [FakeMessage(code=unknown), *[FakeMessage(b"12345678")] * 3]
+    consumer = FakeConsumer([said[:1], said[1:2], said[:3], said])
+    errors = SimpleNamespace(KafkaError=SimpleNamespace(UNKNOWN_TOPIC_OR_PART=unknown))
+    monkeypatch.setattr(kafka_peer, "_kafka", lambda: errors)
+    driver = kafka_peer.KafkaDriver()
+    driver._consumer = consumer
+    outcome = Outcome()
+    await driver.consume_all(Job("kafka", Role.CONSUME, "", 6, 8, 100), outcome)
+    assert (outcome.messages, outcome.bytes) == (6, 48)
+    assert all(message.code is None for message in consumer.stored)
+    consumer.answers = [[FakeMessage(code=unknown + 1)]]
+    with pytest.raises(CheckFailedError):
+        await driver.consume_all(Job("kafka", Role.CONSUME, "", 7, 8, 100), outcome)
+
+
+class FakeMessage:
+    """A message, or with a code what librdkafka says in place of one."""
+
+    def __init__(self, value: bytes | None = None, code: int | None = None) -> None:
+        self._value = value
+        self.code = code
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def error(self) -> Any:
+        return None if self.code is None else SimpleNamespace(code=lambda: self.code)
+
+
+class FakeConsumer:
+    """Gives what it was told to, in its order."""
+
+    def __init__(self, answers: list[list[FakeMessage]]) -> None:
+        self.answers = answers
+        self.stored: list[FakeMessage] = []
+
+    def consume(self, count: int, timeout: float) -> list[FakeMessage]:
+        assert count > 0 and timeout > 0
+        return self.answers.pop(0)
+
+    def store_offsets(self, message: FakeMessage) -> None:
+        self.stored.append(message)
+
+    def commit(self, *, asynchronous: bool) -> None:
+        pass
 
 
 def test_kafka_without_an_address_is_named() -> None:

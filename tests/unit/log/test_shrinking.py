@@ -99,3 +99,58 @@ def test_what_another_process_reads_stays_whole(
     said, _ = reader.communicate("")
     assert reader.returncode == 0
     assert int(said) == SIZE_BYTES
+
+
+def test_a_replaced_file_shrinks_as_a_dropped_one(
+    path: Path, shrinking: Shrinking, clock: VirtualClock
+) -> None:
+    new = path.with_name("new")
+    new.write_bytes(b"new")
+    watched = os.open(path, os.O_RDONLY)
+    try:
+        shrinking.take_replaced(path, new)
+        assert path.read_bytes() == b"new" and not new.exists()
+        clock.advance(REST_NS / 1e9)
+        while len(shrinking):
+            shrinking.step()
+        assert os.fstat(watched).st_size == 0
+    finally:
+        os.close(watched)
+
+
+def test_a_replaced_file_stays_whole_for_who_reads_it_after_its_rest(
+    path: Path, shrinking: Shrinking, clock: VirtualClock
+) -> None:
+    new = path.with_name("new")
+    new.write_bytes(b"new")
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READER, path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == "reading\n"
+    shrinking.take_replaced(path, new)
+    clock.advance(REST_NS / 1e9)
+    shrinking.step()
+    assert not len(shrinking)
+    said, _ = reader.communicate("")
+    assert reader.returncode == 0
+    assert int(said) == SIZE_BYTES
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_has_another_name_is_left_alone(
+    path: Path, shrinking: Shrinking, replaced: bool
+) -> None:
+    other, new = path.with_name("backup"), path.with_name("new")
+    other.hardlink_to(path)
+    before = other.stat()
+    new.write_bytes(b"new")
+    if replaced:
+        shrinking.take_replaced(path, new)
+    else:
+        shrinking.take(path)
+    assert not len(shrinking)
+    assert (other.stat().st_size, other.stat().st_mode) == (before.st_size, before.st_mode)

@@ -1,0 +1,110 @@
+"""Invariant 15: floods of frames that are cheap to send: the others' work goes on.
+
+The flood is a process of its own, at low priority (it stands for another machine); the
+others publish at a fixed rate and consume, so that what is compared is what they get done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hermes
+from tests.support.faults.memory import MIB, peak_rss_bytes, reset_peak, rss_bytes
+from tests.support.faults.server import ServerProcess
+
+KINDS = ("ping", "settings", "reset", "garbage")
+TASKS = 20
+PACE_SECONDS = 0.02  # of each task: 1,000 publishes a second in all
+GOODPUT_MIN = 0.8
+# What four connections may have waiting for the loop, each with all its streams.
+GROWTH_MAX = 128 * MIB
+
+
+class Others:
+    """Clients that publish at a fixed rate, and a member that acks what they publish."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.published: list[float] = []  # seconds that each publish took
+        self.acked = 0
+
+    async def work(self, seconds: float) -> tuple[float, float, float]:
+        """Publishes and acks per second, and the 99th percentile of a publish in seconds."""
+        self.published, before, end = [], self.acked, time.monotonic() + seconds
+        async with (
+            hermes.AsyncClient(self._address) as client,
+            hermes.AsyncClient(self._address) as worker,
+            worker.consume("others", "work") as messages,
+        ):
+            consuming = asyncio.create_task(self._consume(messages))
+            await asyncio.gather(*(self._publish(client, n, end) for n in range(TASKS)))
+            consuming.cancel()
+            await asyncio.gather(consuming, return_exceptions=True)
+        took = sorted(self.published)
+        acked = self.acked - before
+        return len(took) / seconds, acked / seconds, took[len(took) * 99 // 100]
+
+    async def _publish(self, client: hermes.AsyncClient, number: int, end: float) -> None:
+        due = time.monotonic() + PACE_SECONDS * number / TASKS
+        while due < end:
+            await asyncio.sleep(due - time.monotonic())
+            begun = time.monotonic()
+            await client.publish("work", b"x" * 100)
+            done = time.monotonic()
+            if done < end:
+                self.published.append(done - begun)
+            due = max(due + PACE_SECONDS, done - PACE_SECONDS)
+
+    async def _consume(self, messages: Any) -> None:
+        async for message in messages:
+            await message.ack()
+            self.acked += 1
+
+
+async def run(store: Path, kind: str, seconds: float) -> tuple[float, float]:
+    """What part of the publishes and acks is left under the flood."""
+    async with ServerProcess(store) as server:
+        others = Others(server.address)
+        await others.work(0.5)
+        published, acked, p99 = await others.work(seconds)
+        reset_peak(server.pid)
+        before = rss_bytes(server.pid)
+        arguments = (server.address, kind, str(seconds + 2))
+        flood = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "tests.support.faults.h2_flood", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        try:
+            await asyncio.sleep(1)
+            beside = await others.work(seconds)
+            out, _ = await flood.communicate()
+        finally:
+            if flood.returncode is None:
+                flood.kill()
+                await flood.wait()
+        grown = peak_rss_bytes(server.pid) - before
+        assert not server.complaints(), server.told_of_failures()
+    told = json.loads(out)
+    sys.stdout.write(
+        f"{kind}: {told['sent'] / (seconds + 2):,.0f} frames/s sent, {told['ended']} connections "
+        f"ended; publishes {published:.0f}/s alone, {beside[0]:.0f}/s beside it; acks "
+        f"{acked:.0f}/s and {beside[1]:.0f}/s; p99 {p99 * 1e3:.1f} and {beside[2] * 1e3:.1f} ms; "
+        f"the server grew by {grown / MIB:.0f} MiB\n"
+    )
+    assert grown <= GROWTH_MAX
+    return beside[0] / published, beside[1] / acked
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("kind", KINDS)
+async def test_others_goodput_beside_a_flood(tmp_path: Path, kind: str) -> None:
+    published, acked = await run(tmp_path / "store", kind, 10)
+    assert min(published, acked) >= GOODPUT_MIN
