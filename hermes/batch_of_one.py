@@ -14,6 +14,9 @@ from typing import Final
 # count, field 1, varint; payloads, field 1, length-delimited.
 HEAD_OF_ONE: Final = b"\x08\x01"
 _PAYLOAD_TAG: Final = 0x0A
+# ids, field 2, length-delimited, behind the count.
+_ID_FRONT: Final = HEAD_OF_ONE + b"\x12"
+_ID_BYTES_MAX: Final = 0x7F
 # Two bytes of varint: longer payloads make parsing cheap by comparison.
 _PAYLOAD_BYTES_MAX: Final = 0x3FFF
 
@@ -51,3 +54,21 @@ def only_payload(content: bytes) -> bytes | None:
     """That payload; None where its length would be -1."""
     size = only_payload_bytes(content)
     return content[len(content) - size :] if size >= 0 else None
+
+
+def id_of_one(head: bytes) -> str | None:
+    """The id in a BatchHead of one message that says nothing else; "" for none.
+
+    None if it says more, or must be parsed to be known.
+    """
+    if head == HEAD_OF_ONE:
+        return ""
+    front = len(_ID_FRONT)
+    if head[:front] != _ID_FRONT or len(head) <= front or head[front] > _ID_BYTES_MAX:
+        return None
+    if head[front] != len(head) - front - 1:
+        return None
+    try:
+        return head[front + 1 :].decode()
+    except UnicodeDecodeError:
+        return None

@@ -12,6 +12,7 @@ name: a compacted file is a new one.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -51,8 +52,17 @@ def read_held(db: apsw.Connection, first_lsn: int, last_lsn: int) -> Held:
         lsns = [
             first_lsn + int(records * (n * _STRIDE % 1.0)) for n in range(1, SAMPLE_RECORDS + 1)
         ]
-    sizes = [row[0] or 0 for lsn in lsns for row in db.execute(schema.PAYLOAD_BYTES, (lsn,))]
+    sizes = [size for lsn in lsns for size in _payload_bytes(db, lsn)]
     return Held(sum(sizes) * records // max(1, len(sizes)))
+
+
+def _payload_bytes(db: apsw.Connection, lsn: int) -> Iterator[int]:
+    """Of one record, if it is there. A damaged page is for those to name who read the record."""
+    try:
+        for (size,) in db.execute(schema.PAYLOAD_BYTES, (lsn,)):
+            yield size or 0
+    except apsw.CorruptError:
+        return
 
 
 def file_bytes(path: Path) -> int:

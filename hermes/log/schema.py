@@ -292,6 +292,11 @@ SPAN_OF_KEY: Final = tuple(
 SPAN_OF_OFFSETS: Final = """SELECT lsn, key, first, last FROM records
     WHERE kind = ? AND first BETWEEN ? AND ? AND last >= ? LIMIT ?"""
 
+# Of which offsets a record must touch one: a byte each from ?4 on, 1 for those.
+TOUCHING_ANY: Final = """SELECT lsn FROM records
+    WHERE kind = ?1 AND first BETWEEN ?2 AND ?3 AND last >= ?4
+    AND instr(substr(?5, max(first, ?4) - ?4 + 1, min(last, ?3) - max(first, ?4) + 1), x'01')"""
+
 # Compaction: from an attached old file into a new one. Statements take rows in the order of
 # the table they go to, so that both files are walked from one end to the other.
 COPIED_FACTS: Final = ("payload_bytes", "retired", "compacted_lsn")
@@ -352,4 +357,5 @@ LOOKUPS: Final = {
     **dict.fromkeys(SPAN_OF_KIND, 3),
     **dict.fromkeys(SPAN_OF_KEY, 4),
     SPAN_OF_OFFSETS: 5,
+    TOUCHING_ANY: 5,
 }

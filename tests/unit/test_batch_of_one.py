@@ -6,7 +6,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hermes.batch_of_one import HEAD_OF_ONE, content_of_one, only_payload, only_payload_bytes
+from hermes.batch_of_one import (
+    HEAD_OF_ONE,
+    content_of_one,
+    id_of_one,
+    only_payload,
+    only_payload_bytes,
+)
 from hermes.broker.v1 import broker_pb2
 
 SIZES = [0, 1, 127, 128, 129, 16_383]
@@ -48,3 +54,25 @@ def test_any_bytes_are_read_as_protobuf_reads_them_or_not_at_all(data: bytes) ->
         parsed = broker_pb2.BatchContent.FromString(data)
         assert list(parsed.payloads) == [payload] and not parsed.headers
         assert parsed.SerializeToString() == data
+
+
+@pytest.mark.parametrize("text", ["", "a", "order-1", "é" * 20, "x" * 127, "x" * 128])
+def test_the_id_of_one_is_protobufs(text: str) -> None:
+    head = broker_pb2.BatchHead(count=1, ids=[text] if text else []).SerializeToString()
+    assert id_of_one(head) == (text if len(text) < 128 else None)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        broker_pb2.BatchHead(count=2, ids=["a", "b"]).SerializeToString(),
+        broker_pb2.BatchHead(count=1, ids=["a"], keys=["k"]).SerializeToString(),
+        broker_pb2.BatchHead(count=1, timestamps_ns=[1]).SerializeToString(),
+        b"\x08\x01\x12",
+        b"\x08\x01\x12\x05ab",
+        b"\x08\x01\x12\x01\xff",
+    ],
+)
+def test_what_is_more_than_an_id_is_left_to_protobuf(head: bytes) -> None:
+    assert id_of_one(head) is None

@@ -26,12 +26,12 @@ from typing import Any, Final
 
 import msgspec
 
-from hermes.broker.event_codec import decode_policy, ids_of_head
+from hermes.broker.event_codec import decode_policy
 from hermes.broker.ranges import decode_deltas
 from hermes.broker.state import State
 from hermes.broker.subject import matcher
 from hermes.log.record import Kind, StoredRecord
-from hermes_inspect.rows import SETTLEMENTS, ranges_of
+from hermes_inspect.rows import SETTLEMENTS, head_of, ranges_of
 
 WINDOW_OFFSETS: Final = 65_536
 
@@ -231,7 +231,7 @@ def settlements(record: StoredRecord, body: Any, number: int) -> list[Op]:
 def publish_op(record: StoredRecord, body: Any) -> Op:
     """The op of a batch: subject, and the ids if it has any."""
     assert record.first is not None and record.last is not None
-    ids = ids_of_head(body.head) or None
+    ids = head_of(body.head)[1] or None
     return (PUBLISH, record.lsn, record.at_ns, record.first, record.last, record.key, ids)
 
 
@@ -374,15 +374,25 @@ class Board:
     def _include(self) -> None:
         """Mark what the filter matched, and what was delivered whatever matched."""
         owner, base = self.owner, self.window.base
+        included, changed, since_lsn = self.included, self.changed, self.since_lsn
+        only = matcher(owner.filters[0][1]) if len(owner.filters) == 1 else None
+        matches: dict[Any, bool] = {}  # subject -> whether its only filter does
         for _, lsn, _, first, last, subject, _ in self.window.publishes:
             a, b = first - base, last - base + 1
-            if lsn >= self.since_lsn:
-                self.changed[a:b] = b"\1" * (b - a)
+            ones = b"\1" * (b - a)
+            if lsn >= since_lsn:
+                changed[a:b] = ones
             if owner.deleted_lsn and lsn > owner.deleted_lsn:
+                continue
+            if only is not None:
+                if subject not in matches:
+                    matches[subject] = only(subject)
+                if matches[subject]:
+                    included[a:b] = ones
                 continue
             for begin, end, patterns in owner.filters_over(first, last):
                 if matcher(patterns)(subject):
-                    self.included[begin - base : end - base + 1] = b"\1" * (end - begin + 1)
+                    included[begin - base : end - base + 1] = b"\1" * (end - begin + 1)
         at = self.included.find(0)
         while at >= 0:
             if self.attempts[at]:

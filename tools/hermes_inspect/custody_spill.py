@@ -41,6 +41,9 @@ class Spill:
         for op in ops:
             first, last = op[3], op[4]
             window = first // WINDOW_OFFSETS
+            if first == last:
+                self._put(window, op)
+                continue
             if last // WINDOW_OFFSETS == window:
                 self._put(window, op)
             else:

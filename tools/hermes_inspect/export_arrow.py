@@ -215,6 +215,8 @@ class EventColumns:
             self._offsets.extend(range(run.first, run.first + n))
         if run.subjects:
             self._subject.extend(map(self._code, run.subjects))
+        elif n == 1:
+            self._subject.append(self._code(run.subject))
         else:
             self._subject.extend(array("i", (self._code(run.subject),)) * n)
         if run.ids:
@@ -334,7 +336,7 @@ def _pad(values: list[Any], more: Sequence[Any], rows: int) -> None:
     missing = rows - len(more) - len(values)
     if missing:
         values.extend([None] * missing)
-    values.extend(more)
+    values += more
 
 
 def _headers_cost(entries: Mapping[str, str]) -> int:

@@ -11,8 +11,10 @@ go of the interpreter meanwhile, and the walk goes on.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -184,6 +186,7 @@ class LogPass:
         step, self._step = self._step, None
         progress = self._progress
         step.finish(progress)
+        gc.collect()  # which rests meanwhile (export.py)
         self.spill.flush(sync=True)
         progress.spilled = self.spill.lengths
         self._folder.log(msgspec.json.encode(progress))
@@ -193,7 +196,13 @@ def header_filter(options: Options, dropped: dict[str, int]) -> Callable[[EventR
     """What takes the unwanted headers out of a run, and counts them in `dropped`."""
     unwanted = frozenset(options.dropped_headers)
 
+    @lru_cache(maxsize=1024)
+    def is_wanted(name: str) -> bool:
+        return name.lower() not in unwanted
+
     def keep(run: EventRun) -> None:
+        if all(is_wanted(name) for entries in run.headers for name in entries):
+            return
         kept = []
         for entries in run.headers:
             wanted = {}

@@ -7,7 +7,6 @@ what a line looks like in `views.py`.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable
 from typing import Final
@@ -45,10 +44,10 @@ from hermes_inspect.sessions import Sessions
 from hermes_inspect.store import Store, StoreArgument, StoreOption, open_store, store_path
 from hermes_inspect.times import Clockface
 from hermes_inspect.views import LineStyle, date_line, gap_line, record_line
+from hermes_inspect.yielding import Yielding, be_nice
 
 # A commit takes a millisecond; a person sees no difference below a tenth of a second.
 POLL_SECONDS: Final = 0.1
-FOLLOW_NICENESS: Final = 10
 # What `--follow` shows first, unless told.
 FOLLOW_LAST: Final = 10
 
@@ -108,8 +107,7 @@ def _show_screen(store: Store, wanted: Filter, face: Clockface, payload: str) ->
     """The TUI, until it is left."""
     from hermes_inspect.tui.app import run  # slow to import, and only here of use
 
-    # Whoever watches a busy server leaves it the processor.
-    os.nice(FOLLOW_NICENESS)
+    be_nice()
     output.exit_for(store, damaged=run(store, wanted, face, payload))
 
 
@@ -136,9 +134,9 @@ def _show_stored(
 
 def _follow(store: Store, records: Records, lines: Lines, at: int, limit: int | None) -> None:
     """Until interrupted, or the filter can match nothing more."""
-    # Whoever watches a busy server leaves it the processor.
-    os.nice(FOLLOW_NICENESS)
     pause = threading.Event()
+    be_nice()
+    yielding = Yielding(store.path)
     while at < records.end_lsn:
         page = records.after(at)
         at = page.reached
@@ -150,6 +148,9 @@ def _follow(store: Store, records: Records, lines: Lines, at: int, limit: int | 
             # A server that seals a segment must not wait for us.
             store.reader.rest()
             pause.wait(POLL_SECONDS)
+            yielding.begin()
+        else:
+            yielding.between_steps()
 
 
 class Lines:

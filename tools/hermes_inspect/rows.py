@@ -15,10 +15,12 @@ Nothing is filtered here, and nothing is read: `Directory` looks up what is only
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
+from hermes.batch_of_one import id_of_one
 from hermes.broker.event_codec import LAYOUTS
 from hermes.broker.ranges import Range, decode_deltas
 from hermes.broker.v1 import broker_pb2
@@ -122,9 +124,24 @@ def parse_body(record: StoredRecord) -> Any:
     return None if message is None else message.FromString(record.body)
 
 
+@lru_cache(maxsize=4)
+def head_of(head: bytes) -> tuple[int, tuple[str, ...]]:
+    """How many messages a serialized BatchHead is about, and their ids, () for none.
+
+    Remembered for the moment: custody and rows ask for the same one.
+    """
+    one = id_of_one(head)
+    if one is not None:
+        return 1, (one,) if one else ()
+    parsed = broker_pb2.BatchHead.FromString(head)
+    return parsed.count, tuple(parsed.ids)
+
+
 def ranges_of(record: StoredRecord, body: Any) -> list[Range]:
     """The offsets of a settlement. Raises DataLossError when they do not decode."""
     assert record.first is not None and record.last is not None
+    if record.first == record.last:
+        return [(record.first, record.first)]
     return decode_deltas(record.first, record.last, body.ranges)
 
 
@@ -156,11 +173,10 @@ def event_runs(
 
 
 def _published(record: StoredRecord, body: Any, directory: Directory, payloads: bool) -> EventRun:
-    head = broker_pb2.BatchHead.FromString(body.head)
-    ids: Sequence[str] = tuple(head.ids)
+    count, ids = head_of(body.head)
     if record.first is None:
-        ids = live_ids(record.lsn, ids, head.count)
-        directory.note_live(record.lsn, Piece(0, head.count - 1, record.key, ids))
+        ids = live_ids(record.lsn, ids, count)
+        directory.note_live(record.lsn, Piece(0, count - 1, record.key, ids))
     else:
         directory.note_publish(Piece(record.first, record.last or 0, record.key, ids))
     person = directory.person(body.session)
@@ -168,7 +184,7 @@ def _published(record: StoredRecord, body: Any, directory: Directory, payloads: 
         record.lsn,
         record.at_ns,
         record.kind,
-        head.count,
+        count,
         record.first,
         record.key,
         peer=person.peer,
@@ -180,7 +196,8 @@ def _published(record: StoredRecord, body: Any, directory: Directory, payloads: 
     if record.payload is not None:
         content = broker_pb2.BatchContent.FromString(record.payload)
         if content.headers:
-            run.headers = [entry.entries for entry in content.headers]
+            # As dictionaries at once: protobuf's maps are slow to look at twice.
+            run.headers = [dict(entry.entries) for entry in content.headers]
         if payloads:
             run.payloads = content.payloads
     return run

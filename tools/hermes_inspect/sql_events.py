@@ -14,6 +14,7 @@ Rows come by lsn on all of them but the ways by ids and by subjects, and several
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -22,6 +23,7 @@ from hermes.broker.ranges import Range
 from hermes.log.record import Kind, StoredRecord, look_up_term
 from hermes.log.search import Search
 from hermes.log.sql_table import Asked, Condition, Row, Table
+from hermes.log.touching import parts
 from hermes_inspect.directory import Person
 from hermes_inspect.model import view_of
 from hermes_inspect.rows import SETTLEMENTS
@@ -35,6 +37,7 @@ from hermes_inspect.sql_bounds import (
     mentions,
     texts,
 )
+from hermes_inspect.sql_ones import Ones
 from hermes_inspect.sql_rows import EVERYWHERE, Window, event_columns, event_rows
 from hermes_inspect.sql_walk import Walk
 
@@ -44,7 +47,7 @@ Found = Iterator[tuple[StoredRecord, Range]]
 FEW_RECORDS: Final = 20_000
 # Publishes with the same id that are looked up; with more of them the log is walked.
 SAME_ID_MAX: Final = 1_000
-# Messages whose settlements are looked for at once, and how far they may be apart.
+# Messages whose part of a record is told at once, and how far they may be apart.
 NEAR_MESSAGES: Final = 256
 TOGETHER_MESSAGES: Final = 4_096
 AHEAD_RECORDS: Final = 64  # read at once when a message is looked up
@@ -84,10 +87,15 @@ class Events:
         return [record for record in found if record.lsn <= self._walk.last_lsn]
 
     def _scan(self, asked: Asked) -> Iterator[Row]:
+        directory = self._directory
+        ones = Ones(directory, asked.columns, payloads=self._payloads)
         for record, window in _Hunt(self._walk, asked).found():
-            yield from event_rows(
-                record, self._directory, asked.columns, window, payloads=self._payloads
-            )
+            if record.first == record.last and record.kind in ones.kinds:
+                yield ones.row(record)
+            else:
+                yield from event_rows(
+                    record, directory, asked.columns, window, payloads=self._payloads
+                )
 
 
 def _order(conditions: Sequence[Condition]) -> str:
@@ -233,20 +241,40 @@ class _Hunt:
             for record in page:
                 if self._kinds is None or record.kind in self._kinds:
                     yield record, EVERYWHERE
-            for window in together(page):
-                yield from self._touching(window, settled)
+            yield from self._touching_any(offsets_of(page), settled)
+
+    def _touching_any(self, offsets: Sequence[Range], kinds: frozenset[int]) -> Found:
+        """What touches one of many ranges of offsets: all of them in one pass."""
+        for part in parts(offsets):
+            windows = together(part)
+            firsts = [first for first, _ in windows]
+            for record in self._walk.touching_any(part, kinds, self._check):
+                if record.first is None or record.last is None:
+                    continue
+                at = max(0, bisect_right(firsts, record.first) - 1)
+                while at < len(windows) and firsts[at] <= record.last:
+                    if windows[at][1] >= record.first:
+                        yield record, windows[at]
+                    at += 1
 
 
-def together(page: Sequence[StoredRecord]) -> list[Range]:
-    """Publishes that lie near each other as one range of offsets each."""
+def offsets_of(page: Sequence[StoredRecord]) -> list[Range]:
+    """The offsets of those that are publishes, ascending."""
+    return [
+        (record.first, record.last)
+        for record in page
+        if record.kind == Kind.PUBLISHED and record.first is not None and record.last is not None
+    ]
+
+
+def together(offsets: Sequence[Range]) -> list[Range]:
+    """Ranges that lie near each other as one: a record may be about thousands of them."""
     windows: list[Range] = []
-    for record in page:
-        if record.kind != Kind.PUBLISHED or record.first is None or record.last is None:
-            continue
+    for first, last in offsets:
         if windows:
-            first, last = windows[-1]
-            if record.first - last <= NEAR_MESSAGES and record.last - first < TOGETHER_MESSAGES:
-                windows[-1] = (first, record.last)
+            begin, end = windows[-1]
+            if first - end <= NEAR_MESSAGES and last - begin < TOGETHER_MESSAGES:
+                windows[-1] = (begin, last)
                 continue
-        windows.append((record.first, record.last))
+        windows.append((first, last))
     return windows

@@ -28,7 +28,7 @@ from hermes_inspect.rows import SETTLEMENTS, EventRun, event_runs, parse_body
 
 DROPPED_HEADERS: Final = frozenset({"authorization", "cookie"})
 # Rows of a record that can be told apart: messages of a batch times receivers.
-_PLACE_BITS: Final = 24
+PLACE_BITS: Final = 24
 EVERYWHERE: Final[Range] = (-1, 1 << 63)
 
 EVENT_COLUMNS: Final = (
@@ -50,7 +50,7 @@ EVENT_COLUMNS: Final = (
     Column("payload_bytes", "INTEGER", "its size"),
     Column("payload_hash", "BLOB", "SHA-256 of its batch as stored: salt and content"),
 )
-_COLUMNS_LEFT_OF_PAYLOAD: Final = 14
+COLUMNS_LEFT_OF_PAYLOAD: Final = 14
 
 
 class Window(Directory):
@@ -88,7 +88,7 @@ def event_rows(
         why = f"cannot be parsed: {str(error) or 'no offsets'}"
         runs = [EventRun(record.lsn, record.at_ns, record.kind, reason=why)]
     at = moment(record.at_ns) if "recorded_at" in columns else None
-    place = record.lsn << _PLACE_BITS
+    place = record.lsn << PLACE_BITS
     narrow = window is not EVERYWHERE
     for run in runs:
         if settled and run.first is not None and record.first is not None:
@@ -131,7 +131,7 @@ def _run_rows(
         count(begin),
     ]
     if not payloads:
-        del values[_COLUMNS_LEFT_OF_PAYLOAD]
+        del values[COLUMNS_LEFT_OF_PAYLOAD]
     return zip(*values, strict=False)
 
 

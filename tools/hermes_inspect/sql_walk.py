@@ -14,6 +14,7 @@ from hermes.broker.ranges import Range
 from hermes.errors import StoreDamagedError
 from hermes.log.record import StoredRecord
 from hermes.log.search import Search, search
+from hermes.log.touching import touching_any
 from hermes_inspect.filters import Filter
 from hermes_inspect.model import Gap
 from hermes_inspect.query import Records
@@ -28,13 +29,19 @@ PAGE_BYTES: Final = 8 * limits.MIB
 class Walk:
     """The records of a store up to the newest of now. `gaps` are told by `on_gap` too."""
 
-    def __init__(self, store: Store, on_gap: Callable[[Gap], None]) -> None:
-        """Raises StoreError."""
+    def __init__(
+        self,
+        store: Store,
+        on_gap: Callable[[Gap], None],
+        between_pages: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`between_pages` is called while nothing is held. Raises StoreError."""
         self.reader = store.reader
         self.last_lsn = store.last_lsn
         self._store = store
         self._on_gap = on_gap
         self._gaps: set[Gap] = set()
+        self._between_pages = between_pages
 
     def records(
         self,
@@ -58,11 +65,35 @@ class Walk:
                 if not low < reached < high:  # the end, or nothing further is held
                     reached = low if newest_first else high
                 else:
-                    # A server that seals a segment must not wait for us.
-                    self.reader.rest()
+                    self._rest()
                 yield page
                 limit = min(PAGE_RECORDS, limit * 4)
                 low, high = (low, reached) if newest_first else (reached, high)
+
+    def _rest(self) -> None:
+        """A server that seals a segment must not wait for us."""
+        self.reader.rest()
+        self._between_pages()
+
+    def touching_any(
+        self, part: Sequence[Range], kinds: frozenset[int], check: Callable[[], None]
+    ) -> Iterator[StoredRecord]:
+        """What touches one of some ranges of offsets (`hermes.log.touching`), each once."""
+        before, told = self.last_lsn + 1, 0
+        try:
+            found = touching_any(
+                self.reader, part, kinds=kinds, before_lsn=before, payloads=False, check=check
+            )
+            for page in found:
+                self._rest()
+                for record in page:
+                    told = record.lsn
+                    yield record
+        except StoreDamagedError:
+            # What can be read behind the damage, by a walk that knows its way around it.
+            wanted = Search(kinds=kinds, first_offset=part[0][0], last_offset=part[-1][1])
+            for page in self.records(wanted, [(told + 1, self.last_lsn)], check):
+                yield from page
 
     def _page(
         self, wanted: Search, low: int, high: int, limit: int, newest_first: bool, payloads: bool

@@ -35,7 +35,7 @@ from hermes_inspect.tui.window import Window
 # A person sees no difference below a tenth of a second.
 POLL_SECONDS: Final = 0.1
 # More than a screen came since: nobody reads that, and the server needs the processor.
-POLL_BUSY_SECONDS: Final = 0.4
+POLL_BUSY_SECONDS: Final = 1.0
 # How long to leave a store alone that cannot be read.
 RETRY_SECONDS: Final = 1.0
 RATES_NS: Final = SECOND_NS // 2
