@@ -199,8 +199,8 @@ class SqliteLog:
         """Free bytes of the file system, as last seen (at most a second ago)."""
         return self._space.free_bytes
 
-    def segments(self) -> list[SegmentInfo]:
-        return self._reader().segments()
+    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
+        return self._reader().segments(subjects=subjects)
 
     # ------------------------------------------------------------------ writing
 

@@ -111,9 +111,12 @@ class MemoryLog:
     def queued_bytes(self) -> int:
         return self._queued_bytes
 
-    def segments(self) -> list[SegmentInfo]:
+    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
         active = self._segments[-1]
-        return [segment.info(sealed=segment is not active) for segment in self._segments]
+        return [
+            segment.info(sealed=segment is not active, subjects=subjects)
+            for segment in self._segments
+        ]
 
     # ----------------------------------------------------------------- writing
 

@@ -109,8 +109,9 @@ class MemorySegment:
             last_at_ns=self.records[-1].at_ns if self.records else 0,
         )
 
-    def info(self, *, sealed: bool) -> SegmentInfo:
+    def info(self, *, sealed: bool, subjects: bool = True) -> SegmentInfo:
         facts = self.facts()
+        keys = {r.key for r in self.publishes if r.key is not None} if subjects else ()
         return SegmentInfo(
             first_lsn=facts.first_lsn,
             last_lsn=facts.last_lsn,
@@ -123,7 +124,7 @@ class MemorySegment:
             first_at_ns=facts.first_at_ns,
             last_at_ns=facts.last_at_ns,
             sealed=sealed,
-            subjects=tuple(sorted({r.key for r in self.publishes if r.key is not None})),
+            subjects=tuple(sorted(keys)),
             payload_bytes=_payload_bytes(self.records),
             compacted_lsn=self.compacted_lsn,
             retired=self.retired,

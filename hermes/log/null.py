@@ -99,7 +99,7 @@ class NullLog:
     def compactions(self) -> tuple[Compaction, ...]:
         return ()
 
-    def segments(self) -> list[SegmentInfo]:
+    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:  # noqa: ARG002
         return []
 
     def reader(self) -> LogReader:

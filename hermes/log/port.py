@@ -292,10 +292,11 @@ class Log(Protocol):
         """What is announced, and not done yet. May be read from any thread."""
         ...
 
-    def segments(self) -> list[SegmentInfo]:
+    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
         """All segments, oldest first, the active one last.
 
-        Costs look-ups in each segment's file: for a thread that may wait.
+        Costs look-ups in each segment's file: for a thread that may wait. Without `subjects`
+        theirs are empty, and the look-ups are few.
         """
         ...
 

@@ -7,6 +7,7 @@ look-ups are in `lookup_contract.py`.
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from hermes import limits
 from hermes.errors import LogClosedError
@@ -188,6 +189,8 @@ class LogContract(LookupContract):
         assert (new.first_lsn, new.last_lsn, new.sealed) == (4, 7, False)
         assert (new.first_offset, new.last_offset) == (15, 15)
         assert (new.lowest_touched, new.highest_touched, new.subjects) == (2, 15, ("a",))
+        bare = [structs.replace(info, subjects=()) for info in (old, new)]
+        assert log.segments(subjects=False) == bare
         sealed, snap = log.reader().read(4, limit=2, limit_bytes=BIG)
         assert (sealed.kind, sealed.at_ns) == (Kind.SEGMENT_SEALED, 11)
         assert snap.kind == Kind.SNAPSHOT
