@@ -144,6 +144,10 @@ GC_BATCHES_PER_READ: Final = 5_000
 STORE_SLACK_BYTES: Final = 64 * MIB
 # Ranges of retired offsets that a plan shows per segment.
 GC_RANGES_TOLD_MAX: Final = 100
+# Consumers with metrics of their own: five series each, kept by whoever scrapes them.
+METRICS_CONSUMERS_MAX: Final = 200
+# Scrapes at a time; one is the rule.
+METRICS_REQUESTS_MAX: Final = 4
 ADMIN_PAGE_DEFAULT: Final = 100
 ADMIN_PAGE_MAX: Final = 1_000
 

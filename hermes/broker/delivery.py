@@ -369,6 +369,13 @@ class Deliveries:
         """Engine time at which something falls due; None when nothing will."""
         return self._alarms[0][0] if self._alarms else None
 
+    def has_caught_up(self, consumer: Consumer) -> bool:
+        """Whether nothing that it was never sent is known to match; False where that is open."""
+        if consumer.position >= self._state.next_offset:
+            return True
+        feed = self._feeds.get(consumer.name)
+        return feed is not None and feed.tailing and not feed.window
+
     @property
     def behind(self) -> int:
         """Consumers with members that are not tailing: they read from ring or disk."""

@@ -112,6 +112,7 @@ class Fanout:
 
     def __init__(self, journal: Journal, capacity: int) -> None:
         self.buffers: dict[int, LiveBuffer] = {}
+        self.dropped = 0  # messages, by all buffers there ever were, until the last turn
         self._journal = journal
         self._capacity = capacity
         self._turns: dict[str, int] = {}  # round robin, by group
@@ -125,7 +126,10 @@ class Fanout:
 
     def close(self, subscription: int) -> LiveBuffer | None:
         self._lossy.discard(subscription)
-        return self.buffers.pop(subscription, None)
+        buffer = self.buffers.pop(subscription, None)
+        if buffer is not None:
+            self.dropped += buffer.dropped_unlogged
+        return buffer
 
     def pick(self, route: Route) -> tuple[int, ...]:
         """One member of each queue group, the next in turn that is not full."""
@@ -210,6 +214,7 @@ class Fanout:
                     last_published_lsn=buffer.dropped_last_lsn,
                 )
             )
+            self.dropped += buffer.dropped_unlogged
             buffer.dropped_unlogged = 0
         self._lossy.clear()
         return drops

@@ -110,6 +110,7 @@ def _option(setting: Setting) -> inspect.Parameter:
 def _metavar(field: str) -> str:
     special = {
         "listen_addr": "HOST:PORT",
+        "metrics_addr": "HOST:PORT",
         "store_path": "PATH",
         "backup_dir": "PATH",
         "checkpoint_key": "PATH",

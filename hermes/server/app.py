@@ -27,6 +27,7 @@ from hermes.errors import HermesError, StoreError
 from hermes.server.admin_service import AdminService
 from hermes.server.backups import Backups
 from hermes.server.broker_service import broker_handlers
+from hermes.server.checkpoint_sinks import Sink
 from hermes.server.checkpoints import Checkpoints, open_checkpoints
 from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
@@ -37,6 +38,8 @@ from hermes.server.gc_service import GcService
 from hermes.server.healing import Healing, remedy, reopening_error
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
+from hermes.server.metrics_endpoint import MetricsEndpoint
+from hermes.server.metrics_reading import MetricsReader
 from hermes.server.sessions import stopping_error
 from hermes.server.starting import Known, make_collector, open_host
 from hermes.server.upkeep import Upkeep
@@ -57,7 +60,7 @@ class Server:
     """A running server. Made by `serving`."""
 
     def __init__(self, config: ServerConfig, clock: Clock | None = None) -> None:
-        """Takes the address. Raises AddressError."""
+        """Takes the addresses. Raises AddressError."""
         self._config = config
         self._clock = clock or SystemClock()
         self._host: Host | None = None
@@ -75,12 +78,31 @@ class Server:
             | Backups(self.host, config, self._clock).handlers()
             | GcService(self.host, self.collector).handlers()
         )
-        self._endpoint = Endpoint(config, handlers)
+        self._metrics: MetricsEndpoint | None = None
+        if config.metrics_addr is not None:
+            reader = MetricsReader(
+                self.host, lambda: self._endpoint.serving, self._sinks, self.healing, self._clock
+            )
+            self._metrics = MetricsEndpoint(config.metrics_addr, reader.read)
+        try:
+            self._endpoint = Endpoint(config, handlers)
+        except BaseException:
+            if self._metrics is not None:
+                self._metrics.close()
+            raise
 
     @property
     def address(self) -> str:
         """Where it listens, with the port it got: host:port."""
         return self._endpoint.address
+
+    @property
+    def metrics_address(self) -> str | None:
+        """Where its metrics are, with the port they got: host:port; None: nowhere."""
+        return None if self._metrics is None else self._metrics.address
+
+    def _sinks(self) -> tuple[Sink, ...]:
+        return () if self._checkpoints is None else self._checkpoints.sinks
 
     def host(self) -> Host:
         """The present engine's host. Raises UnavailableError while there is none."""
@@ -101,16 +123,19 @@ class Server:
     async def start(self) -> None:
         """Open the store and serve. Raises StoreError and its kin; nothing runs then."""
         self._failure = asyncio.get_running_loop().create_future()
+        if self._metrics is not None:
+            self._metrics.start()
         try:
             await self._open()
         except BaseException:
-            await self._endpoint.stop(0)
+            await self._stop_endpoints(0)
             raise
         await self._endpoint.start()
         await self._endpoint.set_serving(serving=True)
         self.healing.served(self._clock.monotonic_ns())
         self._watcher = asyncio.create_task(self._watch())
-        _log.info("serving", address=self.address)
+        metrics = {} if self._metrics is None else {"metrics": self._metrics.address}
+        _log.info("serving", address=self.address, **metrics)
 
     async def _open(self, known: Known | None = None) -> None:
         host = await open_host(self._config, self._clock, known)
@@ -231,11 +256,17 @@ class Server:
             host.streams.end(stopping_error())
             await host.streams.gone(grace_secs * _END_PART)
         last_secs = grace_secs * (1 - _LEAVE_PART - 2 * _END_PART)
-        await self._endpoint.stop(last_secs)
+        await self._stop_endpoints(last_secs)
         await self._close_host(max(last_secs, _SINKS_SECS))
         if self._failure is not None:
             self._failure.cancel()
         _log.info("stopped", reason=reason)
+
+    async def _stop_endpoints(self, grace_secs: float) -> None:
+        stops = [self._endpoint.stop(grace_secs)]
+        if self._metrics is not None:
+            stops.append(self._metrics.stop())
+        await asyncio.gather(*stops)
 
     async def _record_stop(self, host: Host, reason: str, timeout_secs: float) -> None:
         """Leases go back, ServerStopped is committed."""

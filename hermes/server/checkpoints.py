@@ -47,6 +47,11 @@ class Checkpoints:
         """Give every checkpoint from now on to these, too."""
         self._sinks = sinks
 
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Who gets them; their counts may be read by any thread."""
+        return tuple(self._sinks)
+
     async def run(self) -> None:
         """For ever; cancel it to stop."""
         while not self._host.failed.done():

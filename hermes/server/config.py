@@ -61,6 +61,14 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
     insecure: Annotated[
         bool, meta("HERMES_INSECURE", "true or false", "Allow listening beyond this machine.")
     ] = False
+    metrics_addr: Annotated[
+        str | None,
+        meta(
+            "HERMES_METRICS_ADDR",
+            "HOST:PORT, or none",
+            "Address of the metrics for Prometheus (HTTP); none: there are none.",
+        ),
+    ] = None
     store_path: Annotated[
         Path | None,
         meta("HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability."),
@@ -259,6 +267,7 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
                 problems[setting.field] = setting.problem(value)
         beyond_types = {
             "listen_addr": address_problem(self.listen_addr, insecure=self.insecure),
+            "metrics_addr": address_problem(self.metrics_addr, insecure=self.insecure),
             "checkpoint_command": command_problem(self.checkpoint_command),
             "checkpoint_url": url_problem(self.checkpoint_url),
             "max_unacked_retention_secs": unacked_problem(

@@ -11,8 +11,10 @@ import shlex
 from urllib.parse import urlsplit
 
 
-def address_problem(address: str, *, insecure: bool) -> str:
+def address_problem(address: str | None, *, insecure: bool) -> str:
     """Of an address to listen on; beyond loopback it must be asked for."""
+    if address is None:
+        return ""
     try:
         host, _ = split_address(address)
     except ValueError as error:

@@ -49,6 +49,7 @@ class Endpoint:
 
     def __init__(self, config: ServerConfig, handlers: Mapping[AnyMethod, Behaviour]) -> None:
         """Raises AddressError when the address cannot be taken."""
+        self.serving = False  # what health says of it
         # Before there is a server: one that never ran does not go without a warning.
         _check_free(config.listen_addr)
         self._server = grpc.aio.server(
@@ -87,6 +88,7 @@ class Endpoint:
 
     async def set_serving(self, *, serving: bool) -> None:
         """What the health service answers, for the server and each service."""
+        self.serving = serving
         status = health_pb2.HealthCheckResponse.ServingStatus
         for service in self._services:
             await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)

@@ -220,6 +220,15 @@ def test_a_taken_port(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_taken_port_for_metrics(tmp_path: Path) -> None:
+    address = server_taken()
+    code, stderr = refused(tmp_path, *ANY_PORT, "--metrics-addr", address)
+    assert code == 1
+    assert f"cannot listen on {address} for metrics: Address already in use" in last_line(stderr)
+    assert "--metrics-addr" in last_line(stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_locked_store(tmp_path: Path) -> None:
     with serving(tmp_path, *ANY_PORT) as server:
         store = tmp_path / "hermes-data"

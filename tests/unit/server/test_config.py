@@ -38,6 +38,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     texts = {
         "listen_addr": "[::1]:0",
         "insecure": "yes",
+        "metrics_addr": "127.0.0.1:0",
         "store_path": "/srv/hermes",
         "segment_bytes_max": "100000",
         "backup_bytes_per_sec": "2000000",
@@ -107,6 +108,8 @@ def test_a_retention_can_be_for_ever(text: str) -> None:
 def test_beyond_this_machine_only_when_told_so(address: str) -> None:
     with pytest.raises(ConfigError, match="--insecure"):
         ServerConfig(listen_addr=address)
+    with pytest.raises(ConfigError, match=r"metrics_addr .*--insecure"):
+        ServerConfig(metrics_addr=address)
     assert ServerConfig(listen_addr=address, insecure=True).listen_addr == address
 
 
