@@ -69,8 +69,7 @@ class Story:
             if number % 3 == 2:
                 self._round()
             if self._rng.random() < 0.08:
-                self._wait(self.log.roll(snapshot(), self.log.next_lsn))
-                self._round()
+                self.roll()
             if self._rng.random() < 0.05:
                 self._drop()
             if self._rng.random() < 0.03:
@@ -79,6 +78,11 @@ class Story:
 
     def close(self) -> None:
         self.log.close()
+
+    def roll(self) -> None:
+        """A new segment; the keeper seals the old one, if nobody reads it."""
+        self._wait(self.log.roll(snapshot(), self.log.next_lsn))
+        self._round()
 
     # ------------------------------------------------------------------- moves
 
