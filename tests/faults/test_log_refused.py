@@ -6,12 +6,14 @@ committed after it has failed, and everything that was told is there in the end 
 store is opened again on the same machine, whose caches show what the disk may not hold,
 and when the power fails at any moment of that.
 
-`SEED=n` repeats a run. The long one is under the mark `torture`.
+`SEED=n` repeats a run. The long ones are under the mark `torture`; `FAULT_PLANS=n` tries so
+many failures of each seed, drawn from it, instead of all.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from pathlib import Path
@@ -30,6 +32,8 @@ from tests.support.faults.seeds import ROUNDS, seed_of_run, tell, tell_seed
 THIS = "tests/faults/test_log_refused.py"
 CODES = (errno.EIO, errno.ENOSPC)
 TIMES = (1, 2, FOR_EVER)
+# Of the failures of each seed, how many a long run tries; without it all, which takes long.
+PLANS = int(os.environ.get("FAULT_PLANS", "0"))
 NEVER = Trouble(call=FOR_EVER)
 
 
@@ -216,5 +220,7 @@ def test_every_call_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         plans = [
             Trouble(call, code, times) for call in range(calls) for code in CODES for times in TIMES
         ]
+        if PLANS:
+            plans = random.Random(number).sample(plans, min(PLANS, len(plans)))
         failed, images = suffer_all(tmp_path, number, plans, steps=40, images=20)
         tell(f"{calls} calls, {len(plans)} failures, {failed} ended the log, {images} images")

@@ -26,10 +26,6 @@ from tests.support.faults.disk import FOLDER, Disk, Name, Step, Sync, Truncate, 
 
 _BASE: Final = "unix"
 _NEW_JOURNAL: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
-_ERRORS: Final = {
-    errno.EIO: (apsw.IOError, "injected: input/output error"),
-    errno.ENOSPC: (apsw.FullError, "injected: no space left"),
-}
 _serial = itertools.count()
 
 
@@ -255,10 +251,10 @@ def _raise(code: int, name: str) -> None:
         raise OSError(code, f"injected: {os.strerror(code)}", name)
 
 
-def _raise_in_sqlite(code: int) -> None:
+def _raise_in_sqlite(code: int, kind: type[apsw.Error] = apsw.IOError) -> None:
+    """What SQLite's own VFS makes of an errno: only a write can find the disk full."""
     if code:
-        kind, text = _ERRORS[code]
-        raise kind(text)
+        raise kind(f"injected: {os.strerror(code)}")
 
 
 class _RecordingFile(apsw.VFSFile):
@@ -272,7 +268,7 @@ class _RecordingFile(apsw.VFSFile):
         self._names = bool(flags[0] & apsw.SQLITE_OPEN_CREATE and flags[0] & _NEW_JOURNAL)
         creates = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         if creates:
-            _raise_in_sqlite(recorder.fails("open", self._file))
+            _raise_in_sqlite(recorder.fails("open", self._file), apsw.CantOpenError)
         with recorder.lock:
             super().__init__(_BASE, name, flags)
             if creates and recorder.noted(self._file):
@@ -284,11 +280,10 @@ class _RecordingFile(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         write = super().xWrite
-        _raise_in_sqlite(
-            self._recorder.write(
-                self._file, bytes(data), offset, lambda part: part and write(part, offset)
-            )
+        code = self._recorder.write(
+            self._file, bytes(data), offset, lambda part: part and write(part, offset)
         )
+        _raise_in_sqlite(code, apsw.FullError if code == errno.ENOSPC else apsw.IOError)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         truncate = super().xTruncate
@@ -297,9 +292,7 @@ class _RecordingFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         sync = super().xSync
         names, self._names = self._names, False
-        if self._recorder.sync(self._file, lambda: sync(flags), names=names):
-            # Whatever the system says to fsync, this is what SQLite makes of it.
-            raise apsw.IOError("injected: sync failed")
+        _raise_in_sqlite(self._recorder.sync(self._file, lambda: sync(flags), names=names))
 
 
 class _RecordingVFS(apsw.VFS):
