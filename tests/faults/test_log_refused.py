@@ -16,6 +16,7 @@ import errno
 import os
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -24,8 +25,9 @@ import pytest
 from hermes.errors import StoreError
 from hermes.log.log import open_log
 from tests.contract.records import Outcomes, publish
-from tests.support.faults.disk import Policy, Sync, Told, write_image
+from tests.support.faults.disk import Name, Policy, Sync, Told, write_image
 from tests.support.faults.log_story import LogFailedError, Story, check_image, make_small
+from tests.support.faults.moments import MOMENTS, moment_of
 from tests.support.faults.recording import FOR_EVER, Recorder, Trouble, recording
 from tests.support.faults.seeds import ROUNDS, seed_of_run, tell, tell_seed
 
@@ -55,7 +57,7 @@ def suffer(folder: Path, seed: int, trouble: Trouble, *, steps: int, images: int
         recorder.counts(trouble)
         try:
             story = Story(recorder, rng)
-            story.run(steps)
+            story.play(steps)
         except (LogFailedError, StoreError):
             failed = True
         if story is not None:
@@ -76,13 +78,23 @@ def suffer(folder: Path, seed: int, trouble: Trouble, *, steps: int, images: int
 
 
 def _nothing_told_after_a_failed_sync(recorder: Recorder, story: Story) -> None:
-    """Until the log is opened again: nobody knows what the disk holds."""
+    """Until the log is opened again: nobody knows what the disk holds.
+
+    But for a segment with a rollback journal, which is being sealed: its records were synced
+    before, and its one page is written again from the journal. There SQLite says "full", and
+    the keeper goes on, when the rollback after a failed sync finds the disk full.
+    """
     failed_at = -1
+    names: dict[int, str] = {}
     for number, step in enumerate(recorder.disk.steps):
         if number in story.opened_at:
             failed_at = -1
+        if isinstance(step, Name):
+            names = {inode: name for inode, name in names.items() if name != step.name}
+            names |= {step.inode: step.name} if step.inode else {}
         if isinstance(step, Sync) and step.failed:
-            failed_at = number
+            sealing = names.get(step.inode, "") + "-journal" in names.values()
+            failed_at = failed_at if sealing else number
         assert failed_at < 0 or not isinstance(step, Told), f"told after the failure {failed_at}"
 
 
@@ -118,9 +130,10 @@ def calls_of(folder: Path, seed: int, steps: int) -> int:
 
 def suffer_all(
     tmp_path: Path, seed: int, plans: list[Trouble], *, steps: int, images: int
-) -> tuple[int, int]:
-    """Returns (stories that failed, images)."""
+) -> tuple[int, int, dict[str, int]]:
+    """Returns (stories that failed, images, how many first failures in the middle of what)."""
     failed = made = 0
+    struck: Counter[str] = Counter()
     for number, trouble in enumerate(plans):
         folder = tmp_path / str(number) / "store"
         folder.parent.mkdir()
@@ -132,8 +145,9 @@ def suffer_all(
         assert done.struck, trouble
         failed += done.failed
         made += done.images
+        struck[moment_of(done.struck[0])] += 1
         shutil.rmtree(folder.parent)
-    return failed, made
+    return failed, made, dict(struck)
 
 
 def test_any_call_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +160,7 @@ def test_any_call_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         Trouble(call, rng.choice(CODES), rng.choice(TIMES))
         for call in rng.sample(range(calls), min(25, calls))
     ]
-    failed, images = suffer_all(tmp_path, seed, plans, steps=20, images=4)
+    failed, images, _ = suffer_all(tmp_path, seed, plans, steps=20, images=4)
     tell(f"{len(plans)} of {calls} calls failed, {failed} ended the log, {images} images: 0 lost")
 
 
@@ -222,5 +236,9 @@ def test_every_call_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ]
         if PLANS:
             plans = random.Random(number).sample(plans, min(PLANS, len(plans)))
-        failed, images = suffer_all(tmp_path, number, plans, steps=40, images=20)
-        tell(f"{calls} calls, {len(plans)} failures, {failed} ended the log, {images} images")
+        failed, images, struck = suffer_all(tmp_path, number, plans, steps=40, images=20)
+        tell(
+            f"{calls} calls, {len(plans)} failures, {failed} ended the log, {images} images:"
+            f" 0 lost; struck in {struck}"
+        )
+        assert PLANS or min(struck.get(name, 0) for name in MOMENTS) > 0, struck

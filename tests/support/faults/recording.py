@@ -27,18 +27,19 @@ from tests.support.faults.disk import FOLDER, Disk, Name, Step, Sync, Truncate, 
 _BASE: Final = "unix"
 _NEW_JOURNAL: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
 _serial = itertools.count()
+CHANGES: Final = frozenset({"write", "sync", "truncate", "open", "unlink", "rename"})
 
 
 class Trouble(msgspec.Struct, frozen=True):
     """Calls that fail: the `call`-th (from 0) of one of these `kinds`, `times` in a row.
 
-    A write that fails has written half of its bytes.
+    A write that fails has written half of its bytes. "read" is a kind, too, if asked for.
     """
 
     call: int
     code: int = errno.EIO
     times: int = 1
-    kinds: frozenset[str] = frozenset({"write", "sync", "truncate", "open", "unlink", "rename"})
+    kinds: frozenset[str] = CHANGES
 
 
 FOR_EVER: Final = 1 << 60
@@ -146,6 +147,8 @@ class Recorder:
             patch.setattr(os, hook.__name__[4:], hook(getattr(os, hook.__name__[4:])))
         for hook in (self._os_fsync, self._os_replace, self._os_unlink, self._os_chmod):
             patch.setattr(os, hook.__name__[4:], hook(getattr(os, hook.__name__[4:])))
+        patch.setattr(os, "pread", self._os_pread(os.pread))
+        patch.setattr(Path, "read_bytes", self._path_read_bytes(Path.read_bytes))
 
     def _inside(self, path: Any) -> str | None:
         """The name of a path in the folder; "" for the folder itself, None for others."""
@@ -188,6 +191,26 @@ class Recorder:
                 return int(real(fd, data, offset))
             _raise(self.write(name, data, offset, lambda part: real(fd, part, offset)), name)
             return len(data)
+
+        return call
+
+    def _os_pread(self, real: Any) -> Any:
+        def call(fd: int, size: int, offset: int) -> bytes:
+            name = self._fds.get(fd)
+            if name:
+                _raise(self.fails("read", name), name)
+            data: bytes = real(fd, size, offset)
+            return data
+
+        return call
+
+    def _path_read_bytes(self, real: Any) -> Any:
+        def call(path: Path) -> bytes:
+            name = self._inside(path)
+            if name:
+                _raise(self.fails("read", name), name)
+            data: bytes = real(path)
+            return data
 
         return call
 
