@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from struct import error as StructError  # noqa: N812 - it is a class
 from typing import Final, NoReturn
 
 import apsw
@@ -34,7 +35,14 @@ from hermes.log.schema import INTEGER_MAX
 from hermes.log.segment import read_end, read_facts, read_start
 
 # Of a damaged page, a text that is none, a value of another type than its column's.
-_UNREADABLE: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, TypeError)
+_UNREADABLE: Final = (
+    apsw.CorruptError,
+    apsw.NotADBError,
+    UnicodeDecodeError,
+    TypeError,
+    AttributeError,
+    StructError,
+)
 RESTORE_HINT = "restore the missing files from a backup"
 LOOKS_MAX = 5
 

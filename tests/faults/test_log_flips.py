@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -185,6 +186,27 @@ def test_a_format_that_never_was(tmp_path: Path) -> None:
     with segment(min((tmp_path / "store").glob("*.segment"))) as db:
         db.execute("PRAGMA user_version = 0")
     with pytest.raises(StoreDamagedError, match="format 0"):
+        open_log(tmp_path / "store", Outcomes(), low_space_bytes=0)
+
+
+@pytest.mark.parametrize("column", ["at_ns", "body", "payload_hash"])
+def test_a_value_of_another_type_in_the_tail(tmp_path: Path, column: str) -> None:
+    """One bit in a row's header makes a float of a number: opening ended with struct.error."""
+    whole = specimen(tmp_path / "store", Stop.CLOSED)
+    value = "0.5" if column == "at_ns" else "7"
+    with segment(tmp_path / "store" / whole.active) as db:
+        (sql,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'records'").fetchone()
+        db.execute("PRAGMA writable_schema = ON")
+        loose = "UPDATE sqlite_schema SET sql = ? WHERE name = 'records'"
+        db.execute(loose, (re.sub(r" (INTEGER|BLOB)( NOT NULL)?(?=,)| STRICT", "", sql),))
+        db.commit()
+        db.execute("PRAGMA writable_schema = RESET")
+        db.execute(
+            f"UPDATE records SET {column} = {value} WHERE lsn = (SELECT max(lsn) - 2 FROM records)"
+        )
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute(loose, (sql,))
+    with pytest.raises(StoreDamagedError, match=r"records 87\.\.\d+ not all can be read"):
         open_log(tmp_path / "store", Outcomes(), low_space_bytes=0)
 
 
