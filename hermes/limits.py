@@ -81,6 +81,8 @@ SQL_STATEMENT_BYTES_MAX: Final = MIB
 SQL_STEPS_PER_CHECK: Final = 10_000
 # Records at the end of the log whose chain is recomputed at open.
 TAIL_CHECK_RECORDS: Final = 1_000
+# Of their payloads, the newest ones that are hashed: 25 ms at most, were they cached.
+TAIL_CHECK_PAYLOAD_BYTES: Final = 32 * MIB
 
 # --- consumers
 SETTLEMENT_RANGES_MAX: Final = 10_000

@@ -22,6 +22,7 @@ _Message = TypeVar(
     log_pb2.SegmentSealed,
     log_pb2.SegmentCompacted,
     log_pb2.SegmentDropped,
+    log_pb2.PayloadErased,
     log_pb2.Lost,
 )
 
@@ -115,6 +116,11 @@ def compacted_ranges(first: int | None, last: int | None, body: bytes) -> list[R
         if len(deltas) % 2 == 0:
             return ranges
     raise StoreDamagedError(f"the ranges of a SegmentCompacted over {first}..{last} do not decode")
+
+
+def erased_lsn(body: bytes) -> int:
+    """The record whose payload a PayloadErased announces as gone. Raises StoreDamagedError."""
+    return _parse(log_pb2.PayloadErased(), body).published_lsn
 
 
 def engine_time_of(body: bytes) -> int:

@@ -65,4 +65,6 @@ def link(
         text = key.encode()
         front = previous + _pack_front(lsn, at_ns, kind, len(text)) + text
     offsets = _pack_range(-1 if first is None else first, -1 if last is None else last)
-    return sha256(front + offsets + sha256(body).digest() + (payload_hash or _NULL)).digest()
+    # Only None is NULL: what else is false, an empty hash or a 0, is another record.
+    covered = _NULL if payload_hash is None else payload_hash
+    return sha256(front + offsets + sha256(body).digest() + covered).digest()

@@ -52,7 +52,8 @@ def connect_to_read(path: Path, *, vfs: str = "") -> apsw.Connection:
 
     Without write permission SQLite cannot make the -shm file that a WAL needs. If there
     is nothing in the WAL the file alone is complete, and is read as immutable; if there
-    is, it must not be ignored: raises StoreError.
+    is, it must not be ignored: raises StoreError. So it does for a rollback journal, which
+    only a writer can make use of; opening the store does (`journals.py`).
     """
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
@@ -60,6 +61,13 @@ def connect_to_read(path: Path, *, vfs: str = "") -> apsw.Connection:
     except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
         if not path.exists():
             raise
+        # apsw's stubs do not know the attribute.
+        if getattr(error, "extendedresult", 0) == apsw.SQLITE_READONLY_ROLLBACK:
+            raise StoreError(
+                f"{path}: sealing it was cut off, its -journal must be rolled back",
+                hint="start the server on this folder once: it completes the segment",
+                path=str(path),
+            ) from error
         wal = path.with_name(path.name + "-wal")
         if wal.exists() and wal.stat().st_size > 0:
             raise StoreError(

@@ -4,7 +4,8 @@
 
 What is found and what is wrong with it: `observing.py`. What is done about it:
 `recovery_plan.py`, one table. Here it is done. Up to the plan nothing but LOCK is touched,
-so a refused store is left as evidence. Each step may be cut off by a kill and is done
+so a refused store is left as evidence; but for a seal that was cut off, which is undone
+first (`journals.py`), or it could not be read. Each step may be cut off by a kill and is done
 again, or found done, by the next opening; a test cuts at each of them.
 
 A WAL is written anew, and copying it (checkpoint TRUNCATE) writes and syncs what it holds:
@@ -29,6 +30,7 @@ from hermes.log.chain import genesis
 from hermes.log.database import connect, connect_to_read, explain, fetch_one
 from hermes.log.facts import Mark
 from hermes.log.head import HeadFile, create_head, sync_folder
+from hermes.log.journals import roll_back_journals
 from hermes.log.observing import Observed, make_folder, observe_content, observe_place
 from hermes.log.recovery_plan import Decision, Facts, Lock, Plan, Step, plan_recovery
 from hermes.log.segment import (
@@ -76,6 +78,7 @@ def open_store(path: Path, *, at_ns: int, accept_loss: bool = False, vfs: str = 
     """
     lock = _lock(path)
     try:
+        roll_back_journals((segment for _, segment in list_segments(path)), vfs=vfs)
         observed = observe_content(path, accept_loss=accept_loss, vfs=vfs)
         plan = _plan(observed)
         return _Opening(path, lock, observed, at_ns, vfs).run(plan)

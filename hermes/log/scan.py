@@ -83,14 +83,18 @@ class SegmentScan:
     def rows(self, first_lsn: int, last_lsn: int, *, limit_bytes: int) -> list[StoredRow]:
         """Rows of an inclusive range of lsns in order, until they exceed a size; empty: none left.
 
-        A row that cannot be read ends the answer before it; asked for as the first one it
-        raises StoreDamagedError.
+        A row that cannot be read, or that a damaged tree gives out of order, ends the answer
+        before it; asked for as the first one it raises StoreDamagedError. So lsns always ascend.
         """
+        next_lsn = first_lsn
         found: list[StoredRow] = []
         size_bytes = 0
         try:
             with reading(self._current()) as db:
                 for row in db.execute(schema.SCAN, (first_lsn, last_lsn)):
+                    if not next_lsn <= row[0] <= last_lsn:
+                        raise apsw.CorruptError(f"record {row[0]} comes where {next_lsn} would")
+                    next_lsn = row[0] + 1
                     found.append(row)
                     size_bytes += len(row[6]) + len(row[7] or b"") + 200
                     if size_bytes >= limit_bytes:

@@ -162,6 +162,9 @@ READ: Final = f"{_FULL} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 READ_BARE: Final = f"{_BARE} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 # For verification: the payload with its salt, which is what its hash is over.
 SCAN: Final = f"{_AS_STORED} WHERE lsn >= ? AND lsn <= ? ORDER BY lsn"
+# Newest first, as far as somebody reads.
+PAYLOADS_BACK: Final = """SELECT lsn, payload, payload_hash FROM records
+    WHERE lsn > ? ORDER BY lsn DESC"""
 CHAIN_AT: Final = "SELECT chain FROM records WHERE lsn = ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
 RECORD_BARE: Final = f"{_BARE} WHERE lsn = ?"
@@ -326,6 +329,7 @@ LOOKUPS: Final = {
     READ: 2,
     READ_BARE: 2,
     SCAN: 2,
+    PAYLOADS_BACK: 1,
     CHAIN_AT: 1,
     RECORD: 1,
     RECORD_BARE: 1,

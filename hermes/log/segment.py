@@ -54,6 +54,8 @@ def read_start(db: apsw.Connection, name: str) -> SegmentStart:
             hint="run the newer version of Hermes that wrote it",
             version=version,
         )
+    if version != schema.FORMAT_VERSION:
+        raise StoreDamagedError(f"{name} says format {version}, which never was", segment=name)
     if db.pragma("application_id") != schema.APPLICATION_ID:
         raise StoreDamagedError(f"{name} is not a segment of Hermes", segment=name)
     meta = {str(row[0]): row[1] for row in db.execute(schema.META)}

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from struct import error as StructError  # noqa: N812 - it is a class
+from typing import Final, NoReturn
 
 import apsw
 import msgspec
@@ -17,15 +19,30 @@ import msgspec
 from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError
 from hermes.log import schema
-from hermes.log.bodies import compacted_segment, dropped_range, lost_range, sealed_facts
+from hermes.log.bodies import (
+    compacted_segment,
+    dropped_range,
+    erased_lsn,
+    lost_range,
+    sealed_facts,
+)
 from hermes.log.catalog import list_segments
-from hermes.log.chain import link
+from hermes.log.chain import hash_payload, link
 from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.record import Kind, StoredRecord
 from hermes.log.schema import INTEGER_MAX
 from hermes.log.segment import read_end, read_facts, read_start
 
+# Of a damaged page, a text that is none, a value of another type than its column's.
+_UNREADABLE: Final = (
+    apsw.CorruptError,
+    apsw.NotADBError,
+    UnicodeDecodeError,
+    TypeError,
+    AttributeError,
+    StructError,
+)
 RESTORE_HINT = "restore the missing files from a backup"
 LOOKS_MAX = 5
 
@@ -74,7 +91,7 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
                     dropped = None if row is None else dropped_range(row[6])
             finally:
                 db.close()
-        except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+        except (*_UNREADABLE, apsw.SQLError) as error:
             until = f"..{found[position + 1][0] - 1}" if successor else " on"
             raise StoreDamagedError(
                 f"{path.name} is damaged: records {first_lsn}{until} cannot be read ({error})",
@@ -231,10 +248,12 @@ def check_head(found: Survey, head: Mark, *, vfs: str = "") -> None:
         else:
             db = connect_to_read(segment.path, vfs=vfs)
             try:
-                row = db.execute(schema.READ_BARE, (head.lsn, 1)).fetchone()
+                row = db.execute(schema.CHAIN_AT, (head.lsn,)).fetchone()
+            except _UNREADABLE as error:
+                _refuse_unreadable(segment.path, head.lsn, head.lsn, error)
             finally:
                 db.close()
-            chain = row[9] if row is not None and row[0] == head.lsn else b""
+            chain = b"" if row is None else row[0]
         if chain != head.chain:
             raise StoreDamagedError(
                 f"record {head.lsn} is not the one that was committed: the log was changed",
@@ -242,18 +261,49 @@ def check_head(found: Survey, head: Mark, *, vfs: str = "") -> None:
                 first_lsn=head.lsn,
                 last_lsn=head.lsn,
             )
-        return
+        break
+    if head.lsn == found.end.lsn and head.next_offset != found.end.next_offset:
+        _refuse_offsets(head.next_offset, found.segments[-1])
+
+
+def _refuse_unreadable(path: Path, first_lsn: int, last_lsn: int, error: Exception) -> NoReturn:
+    raise StoreDamagedError(
+        f"{path.name} is damaged: of the records {first_lsn}..{last_lsn} not all can be read"
+        f" ({error})",
+        hint=RESTORE_HINT,
+        first_lsn=first_lsn,
+        last_lsn=last_lsn,
+        path=str(path),
+    ) from error
+
+
+def _refuse_offsets(next_offset: int, segment: Surveyed) -> None:
+    """An index of offsets is damaged: going on by it would give numbers twice."""
+    end = segment.facts.end
+    raise StoreDamagedError(
+        f"{segment.path.name}: the next offset after record {end.lsn} is {next_offset},"
+        f" its index says {end.next_offset}",
+        hint=RESTORE_HINT,
+        first_lsn=end.lsn,
+        last_lsn=end.lsn,
+        path=str(segment.path),
+    )
 
 
 def check_tail(segment: Surveyed, *, vfs: str = "") -> None:
-    """Recompute the chain of the last records. Raises StoreDamagedError for the first break."""
-    start = max(segment.start.before.lsn, segment.facts.end.lsn - limits.TAIL_CHECK_RECORDS)
+    """Recompute the chain of the last records, and hash their payloads up to a size.
+
+    Raises StoreDamagedError for the first break.
+    """
+    end_lsn = segment.facts.end.lsn
+    start = since_lsn = max(segment.start.before.lsn, end_lsn - limits.TAIL_CHECK_RECORDS)
     db = connect_to_read(segment.path, vfs=vfs)
     try:
         chain = segment.start.before.chain
         if start > segment.start.before.lsn:
             row = db.execute(schema.READ_BARE, (start, 1)).fetchone()
             chain = b"" if row is None else row[9]
+        next_offset = segment.facts.end.next_offset
         for row in db.execute(schema.READ_BARE, (start + 1, limits.TAIL_CHECK_RECORDS)):
             start += 1
             lsn, at_ns, kind, key, first, last, body, _, payload_hash, stored = row
@@ -263,7 +313,50 @@ def check_tail(segment: Surveyed, *, vfs: str = "") -> None:
                     f"record {start} does not hash to its link in the chain",
                     hint=RESTORE_HINT,
                     first_lsn=start,
-                    last_lsn=segment.facts.end.lsn,
+                    last_lsn=end_lsn,
                 )
+            if kind == Kind.PUBLISHED:
+                next_offset = last + 1
+        if next_offset != segment.facts.end.next_offset:
+            _refuse_offsets(next_offset, segment)
+        _check_payloads(db, since_lsn)
+    except _UNREADABLE as error:
+        _refuse_unreadable(segment.path, since_lsn + 1, end_lsn, error)
     finally:
         db.close()
+
+
+def _check_payloads(db: apsw.Connection, since_lsn: int) -> None:
+    """The chain covers a payload's hash alone. Raises StoreDamagedError.
+
+    A payload is taken out of a sealed segment, or because a PayloadErased here says so. Any
+    other one that is gone is lost: a flipped bit can make NULL of a short one.
+    """
+    left_bytes = limits.TAIL_CHECK_PAYLOAD_BYTES
+    for lsn, payload, payload_hash in db.execute(schema.PAYLOADS_BACK, (since_lsn,)):
+        if payload is None:
+            whole = payload_hash is None or _may_be_gone(db, lsn)
+        else:
+            whole = hash_payload(payload) == payload_hash
+            left_bytes -= len(payload)
+        if not whole:
+            raise StoreDamagedError(
+                f"the payload of record {lsn} does not hash to what the log says",
+                hint=RESTORE_HINT,
+                first_lsn=lsn,
+                last_lsn=lsn,
+            )
+        if left_bytes <= 0:
+            return
+
+
+def _may_be_gone(db: apsw.Connection, lsn: int) -> bool:
+    """Whether this file was sealed and compacted once, or a record in it erased that payload."""
+    if any(name == "compacted_lsn" for name, _ in db.execute(schema.META)):
+        return True
+    before = INTEGER_MAX
+    while (row := db.execute(schema.LATEST, (Kind.PAYLOAD_ERASED, before)).fetchone()) is not None:
+        if erased_lsn(row[6]) == lsn:
+            return True
+        before = row[0] - 1
+    return False

@@ -22,6 +22,7 @@ from hermes.log.log import open_log
 from tests.contract.records import Outcomes
 from tests.support.faults.disk import Disk, Policy, Sync, Told, write_image
 from tests.support.faults.log_story import Story, check_image, make_small
+from tests.support.faults.moments import moments
 from tests.support.faults.recording import Recorder, recording
 from tests.support.faults.seeds import ROUNDS, seed_of_run, tell, tell_seed
 
@@ -60,7 +61,7 @@ def record(
 ) -> tuple[Recorder, Story]:
     with recording(folder) as recorder:
         story = Story(recorder, rng, free=free)
-        story.run(steps)
+        story.play(steps)
         story.close()
     return recorder, story
 
@@ -70,7 +71,12 @@ def play(tmp_path: Path, seed: int, *, steps: int, images: int, free: bool = Fal
     recorder, story = record(tmp_path / "store", rng, steps=steps, free=free)
     counts = cut_everywhere(recorder.disk, story.chains, tmp_path, rng, images)
     syncs = sum(isinstance(step, Sync) for step in recorder.disk.steps)
-    tell(f"{syncs} sync points, {counts.total()} images, {story.told} records: 0 lost")
+    reached = moments(recorder.disk, cuts_of(recorder.disk))
+    tell(
+        f"{syncs} sync points, {counts.total()} images, {story.told} records: 0 lost;"
+        f" cuts in the middle of {reached}"
+    )
+    assert min(reached.values()) > 0, reached
 
 
 def test_power_loss_loses_nothing_that_was_told(
@@ -117,6 +123,8 @@ def test_the_story_reaches_what_it_is_about(
     assert restarts > 3
     assert recorder.heads_written("00000000000000000001.segment") > 2
     assert len([name for name in recorder.disk.names if name.endswith(".segment")]) > 1
+    reached = moments(recorder.disk, cuts_of(recorder.disk))
+    assert min(reached.values()) > 3, reached
 
 
 def test_a_log_that_does_not_sync_is_caught(

@@ -372,15 +372,6 @@ def test_an_accepted_loss_is_legal_and_told(store: Path) -> None:
     assert verdict.whole.losses == [(151, 186)]
 
 
-def test_retired_payloads_are_legal_and_counted(store: Path) -> None:
-    for path in segments(store)[:2]:
-        with segment(path) as db:
-            db.execute("UPDATE records SET payload = NULL")
-    verdict = verdict_on(store)
-    assert verdict.sound, verdict.breaks
-    assert (verdict.walked.retired, verdict.walked.payloads) == (40, 20)
-
-
 def test_an_empty_store(tmp_path: Path) -> None:
     open_log(tmp_path / "store", Outcomes()).close()
     verdict = verdict_on(tmp_path / "store")

@@ -13,7 +13,9 @@ each other is judged in `verify_joints.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from struct import error as StructError  # noqa: N812 - it is a class
+from types import NoneType
 from typing import Final
 
 import msgspec
@@ -21,6 +23,7 @@ import msgspec
 from hermes.limits import RECORD_HULL_MAX
 from hermes.log.chain import hash_payload, link
 from hermes.log.record import FIRST_RARE_KIND, Kind
+from hermes_inspect.verify_retired import Gone
 
 # A record as stored, in this order: lsn, at_ns, kind, key, first, last, body, payload (salt
 # and content, None when retired), payload_hash and chain.
@@ -30,12 +33,31 @@ Row = tuple[
 
 # Of these the whole body is kept: they speak of other records.
 KEPT_KINDS: Final = frozenset(
-    {Kind.SEGMENT_SEALED, Kind.SEGMENT_DROPPED, Kind.LOST, Kind.CHECKPOINT}
+    {
+        Kind.SEGMENT_SEALED,
+        Kind.SEGMENT_COMPACTED,
+        Kind.SEGMENT_DROPPED,
+        Kind.PAYLOAD_ERASED,
+        Kind.LOST,
+        Kind.CHECKPOINT,
+    }
 )
 # Breaks that one walk tells; more of them are counted.
 BREAKS_MAX: Final = 20
 
 _PUBLISHED: Final = int(Kind.PUBLISHED)
+_NAMES: Final = ("lsn", "at_ns", "kind", "key", "first", "last", "body")
+_COLUMNS: Final = (*_NAMES, "payload", "payload_hash", "chain")
+_TYPES: Final = (
+    *((int,),) * 3,  # lsn, at_ns, kind
+    (str, NoneType),
+    *((int, NoneType),) * 2,  # first, last
+    (bytes,),
+    *((bytes, NoneType),) * 2,  # payload, payload_hash
+    (bytes,),
+)
+# What the types of a row's values may be together: one look-up per row.
+_SHAPES: Final = frozenset(product(*_TYPES))
 _UNHASHABLE: Final = (TypeError, AttributeError, ValueError, StructError)
 
 
@@ -62,6 +84,8 @@ class Kept(msgspec.Struct, frozen=True):
     lsn: int
     kind: int
     body: bytes
+    first: int | None = None
+    last: int | None = None
 
 
 class Walked(msgspec.Struct):
@@ -87,6 +111,7 @@ class Walked(msgspec.Struct):
     lowest: int | None = None
     highest: int | None = None
     kept: list[Kept] = []
+    gone: list[Gone] = []
     breaks: list[Break] = []
     more_breaks: int = 0
 
@@ -105,6 +130,7 @@ class ChainWalk:
         self._gap = False  # since the last publish: which offset is next is not known
         # The link that the row before should have had, when it had another one.
         self._instead: bytes | None = None
+        self._gone: Gone | None = None  # a run of live publishes that may go on
 
     def take(self, rows: Iterable[Row]) -> None:
         """Check more rows: the next ones in the log."""
@@ -116,6 +142,10 @@ class ChainWalk:
             if lsn != next_lsn:
                 self._jump(row, next_lsn)
                 chain = None
+            if tuple(map(type, row)) not in _SHAPES:
+                self._no_record(row)
+                chain, next_lsn = None, lsn + 1
+                continue
             if chain is not None:
                 try:
                     linked = link(chain, lsn, at_ns, kind, key, first, last, body, payload_hash)
@@ -134,7 +164,7 @@ class ChainWalk:
                 if highest is None or last > highest:  # type: ignore[operator]
                     highest = last
             if kind >= FIRST_RARE_KIND and kind in KEPT_KINDS:
-                seen.kept.append(Kept(lsn, kind, body))
+                seen.kept.append(Kept(lsn, kind, body, first, last))
             if lsn == seen.first_lsn:
                 seen.first_kind = kind
             seen.records += 1
@@ -194,6 +224,16 @@ class ChainWalk:
             )
         )
 
+    def _no_record(self, row: Row) -> None:
+        """A value of another type than its column's: a bit flipped in the row's header."""
+        pairs = zip(_COLUMNS, row, _TYPES, strict=True)
+        name, value = next((n, v) for n, v, types in pairs if type(v) not in types)
+        whole = (*row[:4], None, None, *row[6:])  # its offset may be the bad value
+        self._add("row", whole, f"is not a record: its {name} is of type {type(value).__name__}")
+        self.seen.records += 1
+        self.seen.gaps += 1
+        self._gap, self._instead = True, None
+
     def _jump(self, row: Row, next_lsn: int) -> None:
         lsn = row[0]
         if lsn > next_lsn:
@@ -232,7 +272,10 @@ class ChainWalk:
         payload, payload_hash = row[7], row[8]
         if payload is None:
             self.seen.retired += 1
+            self._without_payload(row)
             return
+        if row[4] is None:
+            self._gone = None
         self.seen.payloads += 1
         self.seen.bytes += len(payload)
         digest = hash_payload(payload)
@@ -242,6 +285,23 @@ class ChainWalk:
             self._add("payload", row, "has a payload that no hash covers", None, digest)
         else:
             self._add("payload", row, "has another payload than was hashed", payload_hash, digest)
+
+    def _without_payload(self, row: Row) -> None:
+        """Add to the run that it goes on, or begin one. Whether it may be gone is judged later."""
+        lsn, first, last, gone = row[0], row[4], row[5], self.seen.gone
+        if first is None:
+            if self._gone is not None:
+                self._gone.last_lsn = lsn
+                self._gone.records += 1
+                return
+            self._gone = Gone(lsn, lsn, None, None)
+            gone.append(self._gone)
+            return
+        if gone and gone[-1].last is not None and gone[-1].last + 1 == first:
+            gone[-1].last_lsn, gone[-1].last = lsn, last
+            gone[-1].records += 1
+        else:
+            gone.append(Gone(lsn, lsn, first, last))
 
     def _offsets(self, row: Row) -> bool:
         """Check a row's offsets; whether there are any to speak of."""

@@ -46,7 +46,9 @@ class Whole(msgspec.Struct):
 def merge(pieces: Iterable[Walked], segment: str) -> Walked:
     """The walk over a segment from those over its pieces, in order."""
     first, *others = pieces
-    whole = msgspec.structs.replace(first, kept=list(first.kept), breaks=list(first.breaks))
+    whole = msgspec.structs.replace(
+        first, kept=list(first.kept), gone=list(first.gone), breaks=list(first.breaks)
+    )
     for piece in others:
         known = whole.next_offset is not None and piece.first_offset is not None
         if known and not whole.gaps + piece.gaps and piece.first_offset != whole.next_offset:
@@ -65,6 +67,7 @@ def merge(pieces: Iterable[Walked], segment: str) -> Walked:
         whole.lowest = _either(min, whole.lowest, piece.lowest)
         whole.highest = _either(max, whole.highest, piece.highest)
         whole.kept += piece.kept
+        whole.gone += piece.gone
         whole.breaks += piece.breaks
     return whole
 

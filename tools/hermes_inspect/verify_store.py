@@ -32,6 +32,7 @@ from hermes.log.scan import SegmentScan
 from hermes_inspect.verify_chain import Break, Walked
 from hermes_inspect.verify_claims import Links, judge_claims
 from hermes_inspect.verify_joints import SegmentSeen, Whole, judge, judge_head, merge
+from hermes_inspect.verify_lost import lost_payloads
 from hermes_inspect.verify_notes import Claims, Keys
 from hermes_inspect.verify_walk import Claim, Piece, PieceWalked, walk_piece
 
@@ -90,6 +91,7 @@ class Verdict(msgspec.Struct):
     too_old: int = 0  # checkpoints about records that are not held any more
     newest: Claim | None = None  # of the checkpoints in the log
     newest_outside: Claim | None = None
+    seen: list[SegmentSeen] = []  # what each segment's walk saw
 
     @property
     def sound(self) -> bool:
@@ -208,6 +210,7 @@ def verify_store(
     verdict.file_checkpoints = len(outside.claims) + len(outside.breaks)
     verdict.newest_outside = max(outside.claims, key=lambda claim: claim.lsn, default=None)
     verdict.breaks += outside.breaks
+    verdict.breaks += lost_payloads(looked.folder, verdict.seen)
     _judge_marks(looked, claims + outside.claims, verdict)
     verdict.breaks.sort(key=_order)
     return verdict
@@ -312,6 +315,7 @@ def _gather(
             dropped=dropped,
             log_checkpoints=checkpoints,
             newest=newest,
+            seen=seen,
         ),
         claims,
     )

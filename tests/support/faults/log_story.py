@@ -69,16 +69,39 @@ class Story:
             if number % 3 == 2:
                 self._round()
             if self._rng.random() < 0.08:
-                self._wait(self.log.roll(snapshot(), self.log.next_lsn))
-                self._round()
+                self.roll()
             if self._rng.random() < 0.05:
-                self._drop()
+                self.drop()
             if self._rng.random() < 0.03:
                 self.log.close()
                 self.log = self._open()
 
+    def play(self, steps: int) -> None:
+        """`run`, with a roll, a seal and a drop in it whatever the seed says."""
+        self.run(steps // 2)
+        self.roll()
+        self.run(steps - steps // 2)
+        self.drop()
+        self._one()
+
     def close(self) -> None:
         self.log.close()
+
+    def roll(self) -> None:
+        """A new segment; the keeper seals the old one, if nobody reads it."""
+        self._wait(self.log.roll(snapshot(), self.log.next_lsn))
+        self._round()
+
+    def drop(self) -> None:
+        """Announce and carry out the drop of the oldest segment, if it is not the only one."""
+        oldest = self.log.segments()[0]
+        if len(self.log.segments()) < 2:
+            return
+        self.recorder.note(Said(oldest.last_lsn))
+        self._append(dropped(oldest.first_lsn, oldest.last_lsn))
+        self._wait(self.log.next_lsn - 1)
+        self.log.drop(oldest.first_lsn)
+        self._round()
 
     # ------------------------------------------------------------------- moves
 
@@ -102,16 +125,6 @@ class Story:
     def _big(self) -> None:
         self._append(self._publish(self.log.next_offset, size=self._rng.randrange(40_000)))
         self._wait(self.log.next_lsn - 1)
-
-    def _drop(self) -> None:
-        oldest = self.log.segments()[0]
-        if len(self.log.segments()) < 2:
-            return
-        self.recorder.note(Said(oldest.last_lsn))
-        self._append(dropped(oldest.first_lsn, oldest.last_lsn))
-        self._wait(self.log.next_lsn - 1)
-        self.log.drop(oldest.first_lsn)
-        self._round()
 
     def _round(self) -> None:
         """What the keeper does once a second."""

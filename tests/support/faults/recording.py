@@ -26,23 +26,20 @@ from tests.support.faults.disk import FOLDER, Disk, Name, Step, Sync, Truncate, 
 
 _BASE: Final = "unix"
 _NEW_JOURNAL: Final = apsw.SQLITE_OPEN_WAL | apsw.SQLITE_OPEN_MAIN_JOURNAL
-_ERRORS: Final = {
-    errno.EIO: (apsw.IOError, "injected: input/output error"),
-    errno.ENOSPC: (apsw.FullError, "injected: no space left"),
-}
 _serial = itertools.count()
+CHANGES: Final = frozenset({"write", "sync", "truncate", "open", "unlink", "rename"})
 
 
 class Trouble(msgspec.Struct, frozen=True):
     """Calls that fail: the `call`-th (from 0) of one of these `kinds`, `times` in a row.
 
-    A write that fails has written half of its bytes.
+    A write that fails has written half of its bytes. "read" is a kind, too, if asked for.
     """
 
     call: int
     code: int = errno.EIO
     times: int = 1
-    kinds: frozenset[str] = frozenset({"write", "sync", "truncate", "open", "unlink", "rename"})
+    kinds: frozenset[str] = CHANGES
 
 
 FOR_EVER: Final = 1 << 60
@@ -150,6 +147,8 @@ class Recorder:
             patch.setattr(os, hook.__name__[4:], hook(getattr(os, hook.__name__[4:])))
         for hook in (self._os_fsync, self._os_replace, self._os_unlink, self._os_chmod):
             patch.setattr(os, hook.__name__[4:], hook(getattr(os, hook.__name__[4:])))
+        patch.setattr(os, "pread", self._os_pread(os.pread))
+        patch.setattr(Path, "read_bytes", self._path_read_bytes(Path.read_bytes))
 
     def _inside(self, path: Any) -> str | None:
         """The name of a path in the folder; "" for the folder itself, None for others."""
@@ -192,6 +191,26 @@ class Recorder:
                 return int(real(fd, data, offset))
             _raise(self.write(name, data, offset, lambda part: real(fd, part, offset)), name)
             return len(data)
+
+        return call
+
+    def _os_pread(self, real: Any) -> Any:
+        def call(fd: int, size: int, offset: int) -> bytes:
+            name = self._fds.get(fd)
+            if name:
+                _raise(self.fails("read", name), name)
+            data: bytes = real(fd, size, offset)
+            return data
+
+        return call
+
+    def _path_read_bytes(self, real: Any) -> Any:
+        def call(path: Path) -> bytes:
+            name = self._inside(path)
+            if name:
+                _raise(self.fails("read", name), name)
+            data: bytes = real(path)
+            return data
 
         return call
 
@@ -255,10 +274,10 @@ def _raise(code: int, name: str) -> None:
         raise OSError(code, f"injected: {os.strerror(code)}", name)
 
 
-def _raise_in_sqlite(code: int) -> None:
+def _raise_in_sqlite(code: int, kind: type[apsw.Error] = apsw.IOError) -> None:
+    """What SQLite's own VFS makes of an errno: only a write can find the disk full."""
     if code:
-        kind, text = _ERRORS[code]
-        raise kind(text)
+        raise kind(f"injected: {os.strerror(code)}")
 
 
 class _RecordingFile(apsw.VFSFile):
@@ -272,7 +291,7 @@ class _RecordingFile(apsw.VFSFile):
         self._names = bool(flags[0] & apsw.SQLITE_OPEN_CREATE and flags[0] & _NEW_JOURNAL)
         creates = bool(flags[0] & apsw.SQLITE_OPEN_CREATE)
         if creates:
-            _raise_in_sqlite(recorder.fails("open", self._file))
+            _raise_in_sqlite(recorder.fails("open", self._file), apsw.CantOpenError)
         with recorder.lock:
             super().__init__(_BASE, name, flags)
             if creates and recorder.noted(self._file):
@@ -284,11 +303,10 @@ class _RecordingFile(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
         write = super().xWrite
-        _raise_in_sqlite(
-            self._recorder.write(
-                self._file, bytes(data), offset, lambda part: part and write(part, offset)
-            )
+        code = self._recorder.write(
+            self._file, bytes(data), offset, lambda part: part and write(part, offset)
         )
+        _raise_in_sqlite(code, apsw.FullError if code == errno.ENOSPC else apsw.IOError)
 
     def xTruncate(self, newsize: int) -> None:  # noqa: N802
         truncate = super().xTruncate
@@ -297,9 +315,7 @@ class _RecordingFile(apsw.VFSFile):
     def xSync(self, flags: int) -> None:  # noqa: N802
         sync = super().xSync
         names, self._names = self._names, False
-        if self._recorder.sync(self._file, lambda: sync(flags), names=names):
-            # Whatever the system says to fsync, this is what SQLite makes of it.
-            raise apsw.IOError("injected: sync failed")
+        _raise_in_sqlite(self._recorder.sync(self._file, lambda: sync(flags), names=names))
 
 
 class _RecordingVFS(apsw.VFS):

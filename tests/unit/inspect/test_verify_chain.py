@@ -117,6 +117,18 @@ def test_a_payload_that_nothing_covers() -> None:
     assert (found.what, found.lsn, found.expected) == ("payload", 2, None)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("payload", 1), ("payload_hash", 0), ("body", None), ("chain", None), ("first", b"\x01")],
+)
+def test_a_value_of_another_type_is_named(column: str, value: object) -> None:
+    """One flipped bit in a row's header. `verify` ended with a TypeError for a payload of 1, and
+    took a hash of 0 for none, as the chain did."""
+    found = breaks(changed(ten(), 3, **{column: value}))
+    assert [(b.what, b.lsn) for b in found] == [("row", 3)]
+    assert f"its {column} is of type {type(value).__name__}" in found[0].text
+
+
 def test_retired_payloads_are_fine_and_counted() -> None:
     seen = walked(changed(changed(ten(), 3, payload=None), 5, payload=None)).seen
     assert seen.breaks == []
