@@ -97,7 +97,7 @@ async def test_refusals_are_one_line_with_a_code(store: Path, tmp_path: Path) ->
     (foreign / "file").touch()
     for code, *arguments in (
         (1, foreign, "--store", store),
-        (1, tmp_path / "out", "--store", tmp_path / "none"),
+        (3, tmp_path / "out", "--store", tmp_path / "none"),
         (1, tmp_path / "out", "--store", store, "--kind", "published?"),
         (1, tmp_path / "out", "--store", store, "--sign", store / "HEAD"),
         (2, tmp_path / "out", "--store", store, "--since", "yesterday"),

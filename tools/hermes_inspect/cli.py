@@ -91,4 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; answers the exit code."""
-    return run_app(app, "hermes-inspect", arguments, _code_of)
+    try:
+        return run_app(app, "hermes-inspect", arguments, _code_of)
+    except Exception as error:
+        from google.protobuf.message import DecodeError  # slow to import
+
+        if not isinstance(error, DecodeError):
+            raise
+        from hermes_inspect.output import warn
+        from hermes_inspect.store import EXIT_DAMAGED
+
+        warn(f"damaged: a record says what no version wrote: {error} (run verify)")
+        return EXIT_DAMAGED

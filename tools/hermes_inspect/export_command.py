@@ -1,8 +1,8 @@
 """`hermes-inspect export OUT`: options in, one line out. The work is in export.py.
 
 stdout: one line that says what was written. stderr: what an auditor must know of it
-(an unclean stop, damage), and the progress bar. Exit codes: 0 done, 1 refused or failed,
-2 wrong invocation, 130 interrupted.
+(an unclean stop, damage), and the progress bar. Exit codes are those of every command
+(store.py); what cannot be exported as asked is 1.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from hermes.cli.groups import single
+from hermes.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from hermes.errors import HermesError
-from hermes_inspect.store import StoreOption, store_path
+from hermes_inspect.store import EXIT_DAMAGED, StoreOption, code_of, store_path
 
 GC_ALLOCATIONS = 200_000
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 _Many = list[str] | None
 _Text = str | None
@@ -87,7 +84,7 @@ def export(
         )
         _run(Request(store_path(store), out, options, from_lsn, to_lsn, incremental), sign)
     except HermesError as error:
-        _fail(str(error), EXIT_FAILED)
+        _fail(str(error), code_of(error))
     except OSError as error:
         _fail(str(error), EXIT_FAILED)
     except KeyboardInterrupt:
@@ -127,7 +124,7 @@ def _run(request: object, sign: Path | None) -> None:
     rows = ", ".join(f"{count:,} rows of {table}" for table, count in manifest.rows.items())
     typer.echo(f"records {manifest.first_lsn}..{manifest.last_lsn}: {rows}")
     for text in manifest.damage:
-        _fail(f"the store is damaged: {text}", EXIT_FAILED)
+        _fail(f"the store is damaged: {text}", EXIT_DAMAGED)
 
 
 def _time(name: str, text: str | None) -> int | None:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from hermes.log.record import StoredRecord
 from hermes.log.v1 import log_pb2
-from hermes_inspect.export_options import ExportError, Options
+from hermes_inspect.export_options import ExportError, NewerExportError, Options
 
 FORMAT: Final = "hermes-export"
 SCHEMA_VERSION: Final = 1
@@ -96,13 +96,14 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def decode_manifest(data: bytes, path: Path) -> Manifest:
-    """Raises ExportError for what is no manifest, or a newer one."""
+    """Raises ExportError for what is no manifest, NewerExportError for a newer one."""
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:
         raise ExportError(f"{path} is not the manifest of an export: {error}") from error
     if manifest.format != FORMAT or manifest.schema_version > SCHEMA_VERSION:
-        raise ExportError(
+        kind = NewerExportError if manifest.format == FORMAT else ExportError
+        raise kind(
             f"{path} is of {manifest.format} {manifest.schema_version}, "
             f"this version reads {FORMAT} {SCHEMA_VERSION}"
         )

@@ -23,6 +23,14 @@ class ExportError(InvalidArgumentError):
     """The export cannot be made as asked; nothing was overwritten."""
 
 
+class NoExportError(ExportError):
+    """There is no finished export in this folder."""
+
+
+class NewerExportError(ExportError):
+    """The export was made by a newer version, with a schema that this one does not know."""
+
+
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Times are Unix nanoseconds; `until_ns` is not included. Empty: no such filter.
 

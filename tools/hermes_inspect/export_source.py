@@ -17,6 +17,7 @@ from hermes.log.head import FILE_NAME as HEAD_NAME
 from hermes.log.head import read_head
 from hermes.log.reader import open_reader
 from hermes.log.record import StoredRecord
+from hermes_inspect.store import nothing_in, require_readable
 
 PAGE_RECORDS: Final = 2_000
 PAGE_BYTES: Final = 8 * 1024 * 1024
@@ -28,7 +29,9 @@ class Source:
     """A store, open for reading: `first_lsn`..`last_lsn`, both included."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StoreError for no store, an empty one, or one that cannot be read."""
+        """Raises NoStoreError, EmptyStoreError, UnreadableStoreError, StoreVersionError, and
+        StoreDamagedError."""
+        require_readable(path)
         self.path = path
         self.damage: list[str] = []
         committed = self._committed(path / HEAD_NAME)
@@ -42,7 +45,7 @@ class Source:
         self.last_lsn = facts.end.lsn
         self._before_first = start.before.chain
         if self.last_lsn < self.first_lsn:
-            raise StoreError(f"{path} holds no records yet", hint="publish something first")
+            raise nothing_in(path)
         if committed > self.last_lsn:
             self.damage.append(
                 f"records {self.last_lsn + 1}..{committed} were committed and are missing"

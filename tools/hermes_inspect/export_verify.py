@@ -30,7 +30,7 @@ from hermes_inspect.export_manifest import (
     decode_manifest,
     signature_holds,
 )
-from hermes_inspect.export_options import ExportError
+from hermes_inspect.export_options import NoExportError
 from hermes_inspect.export_plan import NoWatcher, Watcher
 
 
@@ -63,12 +63,13 @@ def verify_export(
 ) -> ExportVerified:
     """Check every file and recompute the chain from records/.
 
-    Raises ExportError when there is no manifest to check against.
+    Raises NoExportError or NewerExportError when there is no manifest to check against, and
+    ExportError when it is none.
     """
     try:
         data = (out / NAME).read_bytes()
     except OSError as error:
-        raise ExportError(f"{out} is no finished export: {NAME}: {error.strerror}") from error
+        raise NoExportError(f"{out} is no finished export: {NAME}: {error.strerror}") from error
     manifest = decode_manifest(data, out / NAME)
     walk = _Walk(out, manifest, watcher or NoWatcher())
     breaks: list[str] = []

@@ -3,7 +3,8 @@
 Rules
 - Read only, beside a live server or at rest; a WAL is never ignored (hermes.log.database).
 - What makes reading pointless is raised as one of the errors below: there is no store, it
-  is of a newer format, it is empty, this user may not read it. Each has an exit code.
+  is of a newer format, it is empty, this user may not read it. Each has an exit code, the
+  same from every command (docs/inspect.md has the table).
 - Damage is raised only when nothing can be read. Otherwise the store opens, `damage` says
   what is wrong, and the command ends with `EXIT_DAMAGED` after it has shown the rest.
 - The ends of segments are looked at, not every byte: that is what `verify` is for.
@@ -78,11 +79,14 @@ StoreOption = Annotated[
         metavar="PATH",
         help=f"Folder of the store ({VARIABLE}; default ./{DEFAULT_PATH}).",
         show_default=False,
+        readable=False,  # what cannot be read has a code of its own
     ),
 ]
 StoreArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[STORE]", help="The same as --store.", show_default=False),
+    typer.Argument(
+        metavar="[STORE]", help="The same as --store.", show_default=False, readable=False
+    ),
 ]
 
 
@@ -140,7 +144,7 @@ def open_store(path: Path) -> Iterator[Store]:
     Raises NoStoreError, EmptyStoreError, UnreadableStoreError, StoreVersionError, and
     StoreDamagedError when nothing of it can be read.
     """
-    _require_readable(path)
+    require_readable(path)
     damage, notes = [], []
     head: HeadRead | None = None
     try:
@@ -169,16 +173,18 @@ def open_store(path: Path) -> Iterator[Store]:
             head_lsn=head.mark.lsn if head else None,
         )
         if not damage and not store.last_lsn:
-            raise EmptyStoreError(
-                f"{path} is empty: no record was ever committed", hint="start a server with it"
-            )
+            raise nothing_in(path)
         yield store
     finally:
         reader.close()
 
 
-def _require_readable(path: Path) -> None:
-    """Raises NoStoreError, UnreadableStoreError, StoreDamagedError."""
+def require_readable(path: Path) -> None:
+    """Look at names and permissions only.
+
+    Raises NoStoreError, EmptyStoreError, UnreadableStoreError, and StoreDamagedError when
+    every segment is missing.
+    """
     try:
         names = {entry.name for entry in path.iterdir()}
         segments = [found for _, found in list_segments(path)]
@@ -202,6 +208,13 @@ def _require_readable(path: Path) -> None:
     for segment in segments:
         if not os.access(segment, os.R_OK, effective_ids=True) and segment.exists():
             raise _unreadable(segment)
+
+
+def nothing_in(path: Path) -> EmptyStoreError:
+    """The error for a store without a record."""
+    return EmptyStoreError(
+        f"{path} is empty: no record was ever committed", hint="start a server with it"
+    )
 
 
 def _unreadable(path: Path) -> UnreadableStoreError:

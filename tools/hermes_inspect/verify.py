@@ -1,8 +1,11 @@
 """`hermes-inspect verify`: the command, its progress bar, and what it says.
 
-Exit codes: 0 sound, 1 broken, 2 cannot be read or wrongly asked. Works beside a live server
-and with read permission only; changes nothing. What is checked is in the modules
-`verify_*.py`; here it is asked for and told.
+Exit codes: 0 sound, 1 broken, and for what cannot be verified those of every command
+(store.py): 2 wrongly asked, 3 no store, 4 newer, 6 empty, 7 unreadable. Damage is what is
+looked for: it is an answer, 1, and never 5, so that a script has one code to wake somebody.
+
+Works beside a live server and with read permission only; changes nothing. What is checked is
+in the modules `verify_*.py`; here it is asked for and told.
 """
 
 from __future__ import annotations
@@ -19,16 +22,24 @@ import typer
 
 from hermes.checkpoint import format_time
 from hermes.cli.groups import single
+from hermes.cli.running import EXIT_INTERRUPTED, EXIT_USAGE
 from hermes.clock import SystemClock
-from hermes.errors import HermesError
-from hermes_inspect.store import StoreArgument, StoreOption, store_path
+from hermes.errors import HermesError, StoreDamagedError
+from hermes_inspect.export_options import ExportError, NewerExportError, NoExportError
+from hermes_inspect.store import (
+    EXIT_NEWER,
+    EXIT_NO_STORE,
+    StoreArgument,
+    StoreOption,
+    code_of,
+    nothing_in,
+    store_path,
+)
 from hermes_inspect.verify_chain import Break
 from hermes_inspect.verify_notes import Claims, Keys, UsageError, claims_of, keys_of, read_notes
 from hermes_inspect.verify_store import Looked, OnBytes, Verdict, check_indexes, look, verify_store
 
 EXIT_BROKEN: Final = 1
-EXIT_UNREADABLE: Final = 2
-EXIT_INTERRUPTED: Final = 130
 # Breaks that are shown to a person; --json tells all that were kept.
 SHOWN_MAX: Final = 10
 NS_PER_SEC: Final = 1_000_000_000
@@ -71,8 +82,8 @@ def verify(
 ) -> None:
     """Recompute the hash chain and check every digest, seal and checkpoint.
 
-    Exits with 0 when the log is sound, 1 when it is broken (the first break is named
-    exactly), 2 when it cannot be read. A server may be running.
+    Exits with 0 when the log is sound and 1 when it is broken (the first break is named
+    exactly); with another code when there was nothing to verify. A server may be running.
     """
     try:
         if exported is not None:
@@ -81,10 +92,20 @@ def verify(
         code = _run(folder, checkpoints, pubkey or [], indexes=indexes, as_json=as_json)
     except HermesError as error:
         typer.echo(f"hermes-inspect verify: {error}", err=True)
-        code = EXIT_UNREADABLE
+        code = _code_of(error)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     raise typer.Exit(code)
+
+
+def _code_of(error: HermesError) -> int:
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    if isinstance(error, NoExportError):
+        return EXIT_NO_STORE
+    if isinstance(error, NewerExportError):
+        return EXIT_NEWER
+    return EXIT_BROKEN if isinstance(error, StoreDamagedError) else code_of(error)
 
 
 def _run(
@@ -92,10 +113,10 @@ def _run(
 ) -> int:
     clock = SystemClock()
     started_ns = clock.monotonic_ns()
-    keys = keys_of(pubkey, folder)
     # What is signed by now is committed by now: read before the end of the log is looked at.
     notes = None if checkpoints is None else read_notes(checkpoints)
     looked = look(folder)
+    keys = keys_of(pubkey, folder)
     outside = Claims()
     if checkpoints is not None and notes is not None:
         if not keys.keys:
@@ -108,6 +129,8 @@ def _run(
         verdict = verify_store(looked, keys, outside, on_bytes)
     if indexes:
         verdict.breaks += check_indexes(looked)
+    if verdict.sound and not verdict.walked.records:
+        raise nothing_in(folder)
     secs = (clock.monotonic_ns() - started_ns) / NS_PER_SEC
     if as_json:
         typer.echo(json.dumps(_object(verdict, keys, secs), ensure_ascii=False))
@@ -123,7 +146,10 @@ def _check_export(out: Path, pubkey: list[str]) -> int:
     from hermes_inspect.export_progress import Bar
     from hermes_inspect.export_verify import verify_export
 
-    key = load_public_key(Path(pubkey[0])) if pubkey else None
+    try:
+        key = load_public_key(Path(pubkey[0])) if pubkey else None
+    except ExportError as error:
+        raise UsageError(f"--pubkey: {error.message}", hint=error.hint) from error
     with Bar() as bar:
         found = verify_export(out, key, bar)
     for text in found.breaks:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ from hermes.log.catalog import list_segments
 from hermes.log.facts import Mark, SegmentStart
 from hermes.log.head import FILE_NAME, HeadRead, read_head
 from hermes.log.scan import SegmentScan
+from hermes_inspect.store import UnreadableStoreError, require_readable
 from hermes_inspect.verify_chain import Break, Walked
 from hermes_inspect.verify_claims import Links, judge_claims
 from hermes_inspect.verify_joints import SegmentSeen, Whole, judge, judge_head, merge
@@ -99,15 +101,21 @@ class Verdict(msgspec.Struct):
 
 
 def look(folder: Path) -> Looked:
-    """What there is. Raises StoreError when it is no store, cannot be read, or is newer."""
+    """What there is.
+
+    Raises NoStoreError, EmptyStoreError, UnreadableStoreError, StoreVersionError.
+    """
+    with suppress(StoreDamagedError):  # every segment is missing: a break, told below
+        require_readable(folder)
     try:
         # In this order: whatever HEAD names is in the segments that are listed after it.
         head, head_breaks = _head(folder)
         listed = list_segments(folder)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error
-    if not listed and not (folder / FILE_NAME).exists():
-        raise StoreError(f"{folder} holds no store", hint="name the folder of a store")
+        raise UnreadableStoreError(
+            f"{folder} cannot be read: {error.strerror}",
+            hint="read permission is enough, for HEAD too; ask for it",
+        ) from error
     segments = [found for item in listed if (found := _find(*item)) is not None]
     store_id = head.store_id if head is not None else ""
     for found in segments:
