@@ -14,7 +14,11 @@ from hermes import rpc
 from hermes.admin.v1 import admin_pb2
 from hermes.broker.v1 import broker_pb2 as pb
 from hermes.server import Server
+from hermes_inspect.export import Request, export
+from tests.e2e.inspecting import inspect_well
 from tests.e2e.rpc_calls import WAIT_SECS, Consuming, Peer, config, error_of, server_and_peer
+from tests.support.custody_oracle import GONE, Oracle
+from tests.support.exports import outcomes_of
 
 SEGMENT_BYTES = 100_000
 PAYLOAD = bytes(20_000)
@@ -132,6 +136,37 @@ async def test_an_abandoned_consumer_keeps_its_messages_unless_told_otherwise(
         assert (opened.position, opened.missed) == (0, held[0])
         assert [(await gone.delivery()).base_offset for _ in held] == held
         gone.call.cancel()
+
+
+async def test_custody_of_what_went_unsettled_reconciles(tmp_path: Path) -> None:
+    """What waited and what was never looked at is told apart from what was acked."""
+    longest = settings(tmp_path, max_unacked_retention_secs=1)
+    async with server_and_peer(longest) as (server, peer):
+        member = Consuming(peer.call(rpc.CONSUME))
+        await member.open("c", "a", credit=pb.Credit(messages=3))
+        await publish_much(peer)
+        for _ in range(3):
+            await member.delivery()
+        await member.settle(pb.VERDICT_ACK, 0, 0)
+        member.call.cancel()  # and what it held waits for another member
+        await until_old(server, 3)
+        async with asyncio.timeout(WAIT_SECS):
+            while server.host().engine.state.consumers["c"].leases:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        told, _ = await gc(peer)
+        assert "compact" in actions(told)
+        held = await read_all(peer)
+        records = server.host().log.reader().read(1, limit=10_000, limit_bytes=10**9)
+    store = longest.store_path
+    assert store is not None
+    export(Request(store, tmp_path / "out", to_lsn=records[-1].lsn))
+    found = outcomes_of(tmp_path / "out")
+    rows = Oracle(records).rows
+    assert found == {(offset, name): row.outcome for (offset, name, _), row in rows.items()}
+    gone = [offset for (offset, _), outcome in sorted(found.items()) if outcome == GONE]
+    assert gone == sorted(set(range(1, 10)) - set(held)) and {1, 2} <= set(gone)
+    traced = inspect_well("trace", "1", "--store", store, "--json").objects[0]["consumers"]
+    assert [(one["consumer"], one["outcome"]) for one in traced] == [("c", GONE)]
 
 
 async def test_a_full_store_refuses_publishes_and_goes_on_when_there_is_room(

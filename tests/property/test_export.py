@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hermes.broker.retention import RetentionPolicy
 from hermes.log.record import StoredRecord
 from hermes_inspect import custody_spill, export_arrow, export_custody, export_pass
 from hermes_inspect.export import Request, export
 from hermes_inspect.export_verify import verify_export
+from tests.support.collecting import collect
 from tests.support.custody_oracle import Key, Oracle, Row
 from tests.support.stored import store_records
 from tests.support.story import ACTIONS, Story
@@ -96,6 +98,33 @@ def test_a_whole_export_tells_each_message_and_verifies(
 def silent(records: Sequence[StoredRecord]) -> set[int]:
     """lsns that may give no row: a live delivery to nobody."""
     return {record.lsn for record in records if record.kind == 5}
+
+
+@settings(max_examples=40)
+@given(ACTIONS, ACTIONS, st.floats(0.05, 0.95), st.booleans())
+def test_custody_after_payloads_went_unsettled(
+    before: list[tuple[int, int, int]],
+    after: list[tuple[int, int, int]],
+    cut: float,
+    incremental: bool,
+) -> None:
+    """A garbage collection past the longest retention takes what consumers still need."""
+    story = Story()
+    world = story.play(before)
+    world.engine.roll()
+    world.run()
+    world.clock.advance(1)
+    collect(world, RetentionPolicy(retention_ns=0, max_unacked_retention_ns=0))
+    records = story.play(after).records()
+    with tempfile.TemporaryDirectory() as scratch:
+        store = store_records(Path(scratch) / "store", records)
+        out = Path(scratch) / "out"
+        if incremental:
+            to_lsn = max(1, int(cut * len(records)))
+            export(Request(store, out, to_lsn=to_lsn, incremental=True))
+        export(Request(store, out, incremental=incremental))
+        assert latest_custody(out) == expected_custody(records)
+        assert verify_export(out).ok
 
 
 @settings(max_examples=30)

@@ -14,6 +14,7 @@ from hermes.broker.event_codec import decode
 from hermes.broker.subject import matcher
 from hermes.log.record import StoredRecord
 
+GONE = "payload retired undelivered"
 Key = tuple[int, str, int]  # message offset, consumer, lsn of its creation
 
 
@@ -49,6 +50,7 @@ class Oracle:
         self.rows: dict[Key, Row] = {}
         self._live: dict[str, _Consumer] = {}
         self._messages: list[tuple[str, int]] = []  # subject, published at
+        self._retired: set[int] = set()
         for record in records:
             event = decode(record)
             if event is not None:
@@ -72,18 +74,34 @@ class Oracle:
                 raise AssertionError("the oracle knows no changes of filters")
             case ev.ConsumerDeleted():
                 self._delete(self._live.pop(event.consumer), record.at_ns)
+            case ev.SegmentCompacted():
+                for first, last in event.ranges:
+                    self._retire(range(first, last + 1))
             case ev.RangesEvent():
                 lsn = self._live[event.consumer].lsn
                 for first, last in event.ranges:
                     for offset in range(first, last + 1):
-                        _touch(self.rows[offset, event.consumer, lsn], event, record.at_ns)
+                        row = self.rows[offset, event.consumer, lsn]
+                        _touch(row, event, record.at_ns)
+                        if row.outcome == "waiting" and offset in self._retired:
+                            row.outcome = GONE
 
     def _open(self, consumer: _Consumer, offset: int) -> None:
         subject, at_ns = self._messages[offset]
         if matcher(consumer.filters)(subject):
-            early = offset < consumer.start
-            row = Row(at_ns, "before start" if early else "never delivered")
+            row = Row(at_ns)
+            if offset < consumer.start:
+                row.outcome = "before start"
+            elif offset in self._retired:
+                row.outcome = GONE
             self.rows[offset, consumer.name, consumer.lsn] = row
+
+    def _retire(self, offsets: range) -> None:
+        self._retired.update(offsets)
+        live = {consumer.lsn for consumer in self._live.values()}
+        for (offset, _, lsn), row in self.rows.items():
+            if lsn in live and offset in offsets and row.outcome in ("never delivered", "waiting"):
+                row.outcome = GONE
 
     def _delete(self, consumer: _Consumer, at_ns: int) -> None:
         for (_, _, lsn), row in self.rows.items():
@@ -97,5 +115,9 @@ def _touch(row: Row, event: ev.RangesEvent, at_ns: int) -> None:
         row.first_delivered_at = row.first_delivered_at or at_ns
     elif isinstance(event, _WAITS):
         row.outcome, row.settled_at = "waiting", None
+    elif isinstance(event, ev.DeadLettered) and event.cause is ev.DeadCause.PAYLOAD_GONE:
+        row.outcome, row.settled_at = GONE, at_ns
+    elif isinstance(event, ev.Discarded) and row.outcome == GONE:
+        pass
     elif type(event) in _ENDS:
         row.outcome, row.settled_at = _ENDS[type(event)], at_ns

@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hermes.log.record import StoredRecord
-from hermes_inspect.custody import OUTCOMES, UNKNOWN, Board
+from hermes_inspect.custody import OUTCOMES, UNKNOWN
+from hermes_inspect.custody_board import Board
 from hermes_inspect.rows import EventRun, kind_name
 
 ROW_GROUP_ROWS: Final = 131_072

@@ -23,15 +23,14 @@ from hermes_inspect.custody import (
     PUBLISH,
     RETIRE,
     WINDOW_OFFSETS,
-    Board,
     Op,
     Owner,
     Tracker,
-    Window,
     publish_op,
     retirements,
     settlements,
 )
+from hermes_inspect.custody_board import Board, Window
 from hermes_inspect.custody_spill import Spill
 from hermes_inspect.export_arrow import TableWriter, concat, custody_table
 from hermes_inspect.export_folder import OutputFolder

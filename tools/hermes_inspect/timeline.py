@@ -98,6 +98,10 @@ class Trace(msgspec.Struct, frozen=True):
     cut: bool = False
 
 
+# As in custody (docs/audit.md): nobody can be given the message any more.
+RETIRED: Final = "payload retired undelivered"
+
+
 def standings(steps: list[Step], others: dict[str, str]) -> tuple[Standing, ...]:
     """Where the message stands with each consumer, in the order in which they got it.
 
@@ -120,6 +124,11 @@ def standings(steps: list[Step], others: dict[str, str]) -> tuple[Standing, ...]
         if view.kind == Kind.DELIVERED:
             attempts += 1
             first = view.at_ns if first is None else first
+        event = view.event
+        if isinstance(event, ev.DeadLettered) and event.cause is ev.DeadCause.PAYLOAD_GONE:
+            outcome = RETIRED
+        elif view.kind == Kind.DISCARDED and known.outcome == RETIRED:
+            continue
         settled = view.at_ns if outcome in {"acked", "discarded"} else None
         found[view.consumer] = Standing(view.consumer, outcome, attempts, first, settled)
     for consumer, outcome in others.items():

@@ -9,7 +9,8 @@ from hermes.broker.v1 import broker_pb2
 from hermes.log.record import Kind, Record, StoredRecord
 from hermes.log.v1 import log_pb2
 from hermes_inspect import custody
-from hermes_inspect.custody import OUTCOMES, PUBLISH, RETIRE, Board, Op, Tracker, Window
+from hermes_inspect.custody import OUTCOMES, PUBLISH, RETIRE, Op, Tracker
+from hermes_inspect.custody_board import Board, Window
 from hermes_inspect.rows import parse_body
 from tests.support.world import POLICY
 
@@ -165,6 +166,55 @@ def test_an_erased_payload_counts_as_retired() -> None:
         Record(0, Kind.PAYLOAD_ERASED, None, 0, 1, erased.SerializeToString()),
     )
     assert story.outcomes() == ["payload retired undelivered"] * 2
+
+
+def dead(first: int, last: int, cause: ev.DeadCause) -> ev.DeadLettered:
+    return ev.DeadLettered(
+        engine_time_ns=0,
+        consumer="c",
+        ranges=((first, last),),
+        session=0,
+        cause=cause,
+        attempts=1,
+        failures=0,
+        at_ns=0,
+    )
+
+
+def replayed(first: int, last: int) -> ev.Replayed:
+    return ev.Replayed(engine_time_ns=0, consumer="c", ranges=((first, last),), session=0, due_ns=0)
+
+
+def discarded(first: int, last: int) -> ev.Discarded:
+    return ev.Discarded(engine_time_ns=0, consumer="c", ranges=((first, last),), session=0)
+
+
+def compacted(first: int, last: int) -> Record:
+    body = log_pb2.SegmentCompacted(first_lsn=1, last_lsn=2, retired=[0, last - first + 1])
+    return Record(0, Kind.SEGMENT_COMPACTED, None, first, last, body.SerializeToString())
+
+
+def test_what_waited_for_a_payload_that_went_was_retired_undelivered() -> None:
+    """Whatever comes after: it cannot be delivered again. A lease goes on."""
+    gone = "payload retired undelivered"
+    story = Story().happens(created(), published(0, 4), delivered(0, 3))
+    story.happens(replayed(0, 2), compacted(0, 3))
+    assert story.outcomes() == [gone, gone, gone, "in flight"]
+    story.happens(
+        dead(0, 1, ev.DeadCause.PAYLOAD_GONE), dead(2, 2, ev.DeadCause.REJECTED_BY_MEMBER)
+    )
+    assert story.outcomes() == [gone, gone, "dead", "in flight"]
+    assert list(story.board().settled_at_ns) == [6_000, 6_000, 7_000, 0]
+    story.happens(discarded(1, 2), acked(3, 3))
+    assert story.outcomes() == [gone, gone, "discarded", "acked"]
+    assert list(story.board().settled_at_ns) == [6_000, 6_000, 8_000, 9_000]
+    story.happens(replayed(0, 0))
+    assert story.outcomes()[0] == gone
+
+
+def test_payloads_that_go_after_the_consumer_change_nothing() -> None:
+    story = Story().happens(created(), published(0, 2), DELETED, compacted(0, 1))
+    assert story.outcomes() == ["consumer deleted"] * 2
 
 
 def test_a_seek_forward_skips_and_one_back_starts_anew() -> None:
