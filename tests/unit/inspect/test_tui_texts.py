@@ -76,6 +76,11 @@ def test_rates_line_fits_a_narrow_terminal() -> None:
     line = rates_line([0] * 19 + [999], rates(rows, NOW_NS), "")
     assert "999 rec/s" in line.plain and "99 acked" in line.plain
     assert line.cell_len <= 80
+    held = rates_line([0] * 19 + [999], rates(rows, NOW_NS), "", paused=True)
+    assert (line.plain[0], held.plain[0]) == (" ", "‖")
+    assert held.plain[1:] == line.plain[1:]
+    (figure,) = [one for one in held.spans if held.plain[one.start : one.end].strip() == "999"]
+    assert figure.style == "dim"
 
 
 # ------------------------------------------------------------------------------- rows

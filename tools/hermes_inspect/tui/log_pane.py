@@ -275,7 +275,7 @@ class LogPane(Vertical):
         found = rates(reversed(upto), at_ns)
         narrow = at_ns == now or count == BARS_NARROW
         when = "" if narrow else f" at {self._source.face.time(at_ns)}"
-        line = rates_line(bars, found, when)
+        line = rates_line(bars, found, when, paused=not following)
         if line != self._rates:
             self._rates = line
             self.query_one("#rates", Static).update(line)

@@ -221,7 +221,7 @@ _HELP: Final = """\
   Esc                  back
   q Ctrl+C             leave
 
-The bars are records per second, up to now, or while paused up to the selected
+The bars are records per second, up to now, or while paused (‖) up to the selected
 record; the rates are messages per second of the ten seconds before, as filtered.
 """
 

@@ -78,18 +78,20 @@ def sparkline(counts: Sequence[int]) -> str:
     return "".join(BARS[min(steps, -(-count * steps // top))] for count in counts)
 
 
-def rates_line(counts: Sequence[int], found: Rates, when: str) -> Text:
+def rates_line(counts: Sequence[int], found: Rates, when: str, *, paused: bool = False) -> Text:
     """The sparkline and the rates on one line; the caller cuts it.
 
-    `when` says which moment it ends at, empty for now.
+    `when` says which moment it ends at, empty for now or where there is no room. `paused`:
+    the figures are of that moment and stand still, which is seen with and without colours.
     """
-    text = Text(" ", no_wrap=True, end="")
-    text.append(sparkline(counts), "green")
+    text = Text("‖" if paused else " ", "bold yellow", no_wrap=True, end="")
+    text.append(sparkline(counts), "yellow" if paused else "green")
     latest = counts[-1] if counts else 0
-    text.append(f" {rate_text(latest)}", "bold")
+    figures = "dim" if paused else "bold"
+    text.append(f" {rate_text(latest)}", figures)
     text.append(f" rec/s{when}", "dim")
     for name, style, per_second in found.per_second:
         text.append("  ")
-        text.append(rate_text(per_second), "bold")
+        text.append(rate_text(per_second), figures)
         text.append(f" {name}", style)
     return text
