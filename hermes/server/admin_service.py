@@ -51,7 +51,7 @@ class AdminService:
         self, _request: admin_pb2.GetServerRequest, _context: Context
     ) -> admin_pb2.ServerInfo:
         host = self._get_host()
-        segments = await host.read(lambda _: host.log.segments())
+        segments = await host.read(lambda _: host.log.segments(subjects=False))
         host.note_retired(segments)
         state = host.engine.state
         return admin_pb2.ServerInfo(

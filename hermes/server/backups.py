@@ -117,7 +117,7 @@ def backup_folder(directory: str, root: Path | None) -> Path:
 
 async def _roll_if_large(host: Host) -> None:
     """What the active segment holds becomes a sealed one, if it is much."""
-    active = (await host.read(lambda _: host.log.segments()))[-1]
+    active = (await host.read(lambda _: host.log.segments(subjects=False)))[-1]
     if active.bytes >= limits.BACKUP_ROLL_BYTES and not host.log.low_space:
         host.roll()
         await host.committed()

@@ -98,7 +98,7 @@ class Collector:
     async def survey(self) -> Survey:
         """What there is, and what would be done. Raises UnavailableError."""
         log, policy = self._host.log, self.policy
-        segments = await self._host.read(lambda _: log.segments())
+        segments = await self._host.read(lambda _: log.segments(subjects=False))
         self._note(segments)
         busy = {compaction.first_lsn: compaction for compaction in log.compactions}
         store_bytes = sum(segment.bytes for segment in segments)

@@ -202,7 +202,7 @@ class Host:
     async def learn_retired(self) -> None:
         """Make sure that `first_held` and `retired_in` can answer. Raises UnavailableError."""
         if self._retired is None and self.log.durable:
-            self.note_retired(await self.read(lambda _: self.log.segments()))
+            self.note_retired(await self.read(lambda _: self.log.segments(subjects=False)))
 
     def first_held(self, offset: int) -> int:
         """The first offset from this one on that is neither dropped nor retired, as far as is

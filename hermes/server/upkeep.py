@@ -87,7 +87,7 @@ class Upkeep:
 
     async def _segments(self) -> list[SegmentInfo]:
         log = self._host.log
-        return await self._host.read(lambda _: log.segments())
+        return await self._host.read(lambda _: log.segments(subjects=False))
 
     async def _roll_if_old(self) -> None:
         active = (await self._segments())[-1]
