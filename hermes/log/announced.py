@@ -17,7 +17,6 @@ from hermes.log import schema
 from hermes.log.bodies import compacted_ranges, compacted_segment
 from hermes.log.catalog import Entry, position_of
 from hermes.log.held import Held, read_held
-from hermes.log.line import batch_at
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind
 from hermes.log.retired import Range, joined
@@ -77,11 +76,12 @@ def held_in(reader: SqliteReader, entry: Entry) -> Held:
 
 
 def first_cut(db: apsw.Connection, retired: Sequence[Range]) -> Range | None:
-    """The first range that does not consist of whole batches of a segment; None if all do."""
-    for first, last in retired:
-        begins, ends = batch_at(db, first), batch_at(db, last)
-        if begins is None or ends is None or (begins[1], ends[2]) != (first, last):
-            return first, last
+    """A range that does not consist of whole batches of a segment; None if all do."""
+    for statement, bound in ((schema.NOT_FIRST, 0), (schema.NOT_LAST, 1)):
+        offsets = [pair[bound] for pair in retired]
+        row = db.execute(statement, (msgspec.json.encode(offsets).decode(),)).fetchone()
+        if row is not None:
+            return retired[offsets.index(row[0])]
     return None
 
 

@@ -13,7 +13,8 @@ Rules
 - Nothing but the temporary file is written. Whoever renames it (`compactor.py`) decides
   whether the old file has had its day; an exception leaves no temporary file behind.
 - Each piece is a transaction that ends with a sync of some 256 KiB: one sync of a gigabyte
-  would make the commits on the same disk wait for it. `rest` is called between pieces.
+  would make the commits on the same disk wait for it, and so does what the kernel writes
+  back by itself. `rest` is called between pieces.
 - A source that is damaged is refused with the lsn, as StoreDamagedError.
 """
 
@@ -38,8 +39,10 @@ from hermes.log.held import encode_retired
 from hermes.log.scan import SegmentScan
 from hermes.log.segment import BUILDING_SUFFIX, remove_files
 
+# With 64 KiB publishers' p99 was no better, and the work took twice as long.
 PIECE_BYTES: Final = 256 << 10
 _PIECE_ROWS_MAX: Final = 2_048
+RANGES_AT_ONCE: Final = 1_024
 _KEYS_AT_ONCE: Final = 4_096
 _TERMS_AT_ONCE: Final = 8_192
 # Hashing rows is Python's work, which the event loop waits for: some 0.5 ms at a time.
@@ -115,7 +118,10 @@ def _copy(db: apsw.Connection, source: Source, todo: Announcement) -> Iterator[N
             db.execute(statement)
         db.execute(schema.COPY_META)
     db.execute(schema.RETIRED_TABLE)
-    db.executemany(schema.INSERT_RETIRED, todo.retired)
+    for at in range(0, len(todo.retired), RANGES_AT_ONCE):
+        with _piece(db):
+            db.executemany(schema.INSERT_RETIRED, todo.retired[at : at + RANGES_AT_ONCE])
+        yield
     yield from _copy_keys(db)
     yield from _copy_records(db, source.facts)
     yield from _copy_terms(db, source)

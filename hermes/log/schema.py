@@ -308,6 +308,13 @@ COPY_META: Final = f"""INSERT INTO main.meta SELECT name, value FROM source.meta
     WHERE name NOT IN {COPIED_FACTS}"""
 RETIRED_TABLE: Final = "CREATE TEMP TABLE retired (first INTEGER PRIMARY KEY, last INTEGER)"
 INSERT_RETIRED: Final = "INSERT INTO retired VALUES (?, ?)"
+# Which of many offsets, a JSON array, no batch begins with, and none ends with. Tens of
+# thousands are looked up inside SQLite: nobody waits for the interpreter meanwhile.
+NOT_FIRST: Final = f"""SELECT o.value FROM json_each(?) AS o WHERE NOT EXISTS
+    (SELECT 1 FROM records AS r WHERE r.kind = {PUBLISHED} AND r.first = o.value) LIMIT 1"""
+NOT_LAST: Final = f"""SELECT o.value FROM json_each(?) AS o WHERE o.value IS NOT
+    (SELECT r.last FROM records AS r WHERE r.kind = {PUBLISHED} AND r.first <= o.value
+        ORDER BY r.first DESC LIMIT 1) LIMIT 1"""
 COPY_KEYS: Final = """INSERT INTO main.keys SELECT id, text FROM source.keys
     WHERE id > (SELECT coalesce(max(id), -1) FROM main.keys) ORDER BY id LIMIT ?"""
 COPY_RECORDS: Final = f"""INSERT INTO main.records

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from hermes.errors import StoreFullError
+from hermes.log.compaction import RANGES_AT_ONCE
 from hermes.log.log import SqliteLog
 from hermes.log.reader import open_reader
+from hermes.log.record import Kind
 from hermes.log.restore import restore_backup
 from hermes.log.scan import SegmentScan
 from hermes.log.segment import file_name, is_sealed_file
@@ -73,6 +75,19 @@ def test_the_new_file_is_a_segment_like_any_other(
         meta = dict(db.execute("SELECT name, value FROM meta"))
         assert meta["retired"] == f"[0,{LAST_OFFSET}]"
         assert (meta["payload_bytes"], meta["compacted_lsn"]) == (0, log.committed.lsn)
+
+
+def test_more_ranges_than_are_taken_over_at_once(tmp_path: Path) -> None:
+    batches = 2 * RANGES_AT_ONCE + 2
+    retired = [(first, first + 2) for first in range(0, 3 * batches, 6)]
+    with living(tmp_path / "store") as (log, outcomes):
+        add(log, outcomes, batches, payload=b"x")
+        roll(log, outcomes)
+        compact(log, outcomes, *retired)
+        assert log.segments()[0].retired == tuple(retired)
+    published = [r for r in records_of(tmp_path / "store") if r.kind == Kind.PUBLISHED]
+    gone = [record.first for record in published if record.payload is None]
+    assert gone == [first for first, _ in retired]
 
 
 def test_space_comes_back(tmp_path: Path) -> None:

@@ -53,15 +53,23 @@ def test_lookups_by_the_index_alone(db: apsw.Connection) -> None:
         assert all("COVERING INDEX" in step for step in steps), steps
 
 
+@pytest.mark.parametrize("sql", [schema.NOT_FIRST, schema.NOT_LAST])
+def test_many_bounds_are_looked_up_by_the_index_alone(db: apsw.Connection, sql: str) -> None:
+    steps = plan(db, sql, 1)
+    assert any("COVERING INDEX by_offset" in step for step in steps), steps
+    assert not any("SCAN r" in step or "TEMP B-TREE" in step for step in steps), steps
+
+
 def test_every_lookup_is_listed() -> None:
     listed = {
         value
         for name, value in vars(schema).items()
         if name[0] != "_" and isinstance(value, str) and value.startswith("SELECT")
     }
-    # The end of a segment by rowid, a dictionary to be listed, a handful of facts; and what a
-    # compaction asks of the copy that it makes.
+    # The end of a segment by rowid, a dictionary to be listed, a handful of facts, lists of
+    # bounds (above); and what a compaction asks of the copy that it makes.
     unlisted = {schema.LAST_RECORD, schema.SUBJECTS, schema.META}
+    unlisted |= {schema.NOT_FIRST, schema.NOT_LAST}
     assert listed - set(schema.LOOKUPS) == unlisted | {schema.LAST_TERM, schema.COUNT_TERMS}
 
 
