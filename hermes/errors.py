@@ -133,6 +133,14 @@ class StoreDamagedError(StoreError):
     code = "DATA_LOSS"
 
 
+class SegmentDamagedError(StoreDamagedError):
+    """One sealed segment cannot be read or lies; the log around it can still be served.
+
+    Fields: `first_lsn`, `last_lsn`, and `first_offset`, `last_offset` (None where no message
+    was published in it), all inclusive; `reason`.
+    """
+
+
 class StoreFullError(StoreError):
     """No space left for the log."""
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 import apsw
 import msgspec
 
-from hermes.errors import StoreDamagedError, StoreError, StoreLockedError
+from hermes.errors import SegmentDamagedError, StoreDamagedError, StoreError, StoreLockedError
 from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import SegmentFacts
 from hermes.log.segment import file_name, read_start
@@ -29,12 +29,33 @@ _SEGMENT: Final = re.compile(r"(\d{20})\.segment")
 
 class Entry(msgspec.Struct, frozen=True):
     """One segment. `base_offset` is the next offset when it began; `facts` are known of
-    the sealed ones in the owning process, None elsewhere."""
+    the sealed ones in the owning process, None elsewhere. `damage` says why it is in
+    quarantine; empty for a sound one."""
 
     first_lsn: int
     base_offset: int
     path: Path
     facts: SegmentFacts | None = None
+    damage: str = ""
+
+    def damaged(self, reason: str) -> SegmentDamagedError:
+        """The error about a sealed segment that names exactly what is affected."""
+        assert self.facts is not None
+        facts = self.facts
+        offsets = ""
+        if facts.first_offset is not None:
+            offsets = f", offsets {facts.first_offset}..{facts.last_offset},"
+        return SegmentDamagedError(
+            f"{self.path.name} is damaged: records {self.first_lsn}..{facts.last_lsn}{offsets}"
+            f" cannot be served ({reason})",
+            hint="restore the file from a backup and start the server again",
+            first_lsn=self.first_lsn,
+            last_lsn=facts.last_lsn,
+            first_offset=facts.first_offset,
+            last_offset=facts.last_offset,
+            reason=reason,
+            path=str(self.path),
+        )
 
 
 class Source(Protocol):
@@ -86,6 +107,23 @@ class Catalog:
         with self._changing:
             *older, last = self._entries
             self._entries = (*older, msgspec.structs.replace(last, facts=facts), entry)
+
+    def quarantine(self, first_lsn: int, reason: str) -> Entry | None:
+        """Mark a sealed segment as damaged; its new entry, or None if it was marked before.
+
+        Raises ValueError unless a sealed segment begins with that lsn.
+        """
+        with self._changing:
+            entries = list(self._entries)
+            at = position_of(self._entries, first_lsn)
+            entry = entries[at]
+            if entry.first_lsn != first_lsn or entry.facts is None:
+                raise ValueError(f"no sealed segment begins with record {first_lsn}")
+            if entry.damage:
+                return None
+            entries[at] = msgspec.structs.replace(entry, damage=reason or "damaged")
+            self._entries = tuple(entries)
+            return entries[at]
 
     def dropped(self) -> None:
         """The oldest segment is gone."""

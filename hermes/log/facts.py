@@ -50,3 +50,15 @@ class SegmentFacts(msgspec.Struct, frozen=True):
     @property
     def records(self) -> int:
         return self.end.lsn - self.first_lsn + 1
+
+    def messages_from(self, offset: int) -> int:
+        """How many messages were published in it at or after an offset."""
+        if self.first_offset is None or self.last_offset is None:
+            return 0
+        return max(0, self.last_offset - max(self.first_offset, offset) + 1)
+
+    def may_touch(self, offset: int) -> bool:
+        """Whether a record in it may be about the offset."""
+        if self.lowest_touched is None or self.highest_touched is None:
+            return False
+        return self.lowest_touched <= offset <= self.highest_touched

@@ -65,6 +65,7 @@ class Housekeeper:
         self._unsealed = unsealed
         self.shrinking = Shrinking(clock)
         self._dropped: deque[Path] = deque()
+        self._damaged: set[Path] = set()
         self._wake = threading.Event()
         self._stopping = False
         self._short_of_room = False
@@ -84,6 +85,10 @@ class Housekeeper:
         """Turn this segment into a plain file as soon as nobody has it open."""
         self._unsealed.append(path)
         self._wake.set()
+
+    def leave_alone(self, path: Path) -> None:
+        """Change nothing about this file any more: it is damaged. From any thread."""
+        self._damaged.add(path)
 
     def remove(self, path: Path) -> None:
         """Unlink a dropped segment soon, and give its space back by and by.
@@ -170,6 +175,8 @@ class Housekeeper:
             self.shrinking.take(path)
             sync_folder(path.parent)
         for path in tuple(self._unsealed):
+            if path in self._damaged:
+                continue
             self._connections.forget(path)
             if seal_file(path, vfs=self._vfs):
                 self._unsealed.remove(path)

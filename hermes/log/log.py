@@ -33,7 +33,7 @@ from hermes.log.held import HeldCache
 from hermes.log.housekeeper import Housekeeper
 from hermes.log.line import Filters
 from hermes.log.opening import Opened, OpenReport, open_store
-from hermes.log.port import Compaction, Listener, LogReader, SegmentInfo
+from hermes.log.port import Compaction, Listener, LogReader, Quarantined, SegmentInfo
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind, Record, admit
 from hermes.log.space import Space, release_reserve
@@ -202,6 +202,28 @@ class SqliteLog:
     def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
         return self._reader().segments(subjects=subjects)
 
+    def quarantine(self, first_lsn: int, reason: str) -> bool:
+        entry = self._catalog.quarantine(first_lsn, reason)
+        if entry is not None:
+            self._connections.forget(entry.path)
+            self._keeper.leave_alone(entry.path)
+        return entry is not None
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        return tuple(
+            Quarantined(
+                first_lsn=entry.first_lsn,
+                last_lsn=entry.facts.last_lsn,
+                first_offset=entry.facts.first_offset,
+                last_offset=entry.facts.last_offset,
+                reason=entry.damage,
+                path=str(entry.path),
+            )
+            for entry in self._catalog.entries()
+            if entry.damage and entry.facts is not None
+        )
+
     # ------------------------------------------------------------------ writing
 
     def append(self, records: Sequence[Record], expected_next_lsn: int) -> int:
@@ -227,6 +249,8 @@ class SqliteLog:
     def drop(self, first_lsn: int) -> None:
         self._check_open()
         oldest = self._catalog.entries()[0]
+        if oldest.damage:
+            raise ValueError(f"segment {first_lsn} is in quarantine: it is evidence")
         if oldest.first_lsn != first_lsn or oldest.facts is None:
             raise ValueError(f"segment {first_lsn} is not the oldest sealed one")
         announced = self._reader().latest(Kind.SEGMENT_DROPPED)
@@ -252,6 +276,8 @@ class SqliteLog:
     def _sealed(self, first_lsn: int) -> Entry:
         for entry in self._catalog.entries():
             if entry.first_lsn == first_lsn and entry.facts is not None:
+                if entry.damage:
+                    raise ValueError(f"segment {first_lsn} is in quarantine: it is evidence")
                 return entry
         raise ValueError(f"segment {first_lsn} is not a sealed one")
 

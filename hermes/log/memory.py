@@ -23,7 +23,15 @@ from hermes.log.bodies import compacted_ranges, compacted_segment, dropped_range
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.memory_reader import MemoryReader, MemorySegment
-from hermes.log.port import Committed, Compaction, Failed, Listener, LogReader, SegmentInfo
+from hermes.log.port import (
+    Committed,
+    Compaction,
+    Failed,
+    Listener,
+    LogReader,
+    Quarantined,
+    SegmentInfo,
+)
 from hermes.log.record import Kind, Record, admit
 
 STORE_ID: Final = "00000000-0000-4000-8000-000000000000"
@@ -111,6 +119,17 @@ class MemoryLog:
     def queued_bytes(self) -> int:
         return self._queued_bytes
 
+    def quarantine(self, first_lsn: int, reason: str) -> bool:
+        for segment in self._segments[:-1]:
+            if segment.first_lsn == first_lsn:
+                known, segment.damage = bool(segment.damage), segment.damage or reason or "damaged"
+                return not known
+        raise ValueError(f"no sealed segment begins with record {first_lsn}")
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        return tuple(segment.quarantined() for segment in self._segments if segment.damage)
+
     def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
         active = self._segments[-1]
         return [
@@ -143,6 +162,8 @@ class MemoryLog:
         self._check(self._next_lsn)
         if self._segments[0].first_lsn != first_lsn or len(self._segments) == 1:
             raise ValueError(f"segment {first_lsn} is not the oldest sealed one")
+        if self._segments[0].damage:
+            raise ValueError(f"segment {first_lsn} is in quarantine: it is evidence")
         announced = self.reader().latest(Kind.SEGMENT_DROPPED)
         if announced is None or dropped_range(announced.body)[0] != first_lsn:
             raise ValueError(f"no committed SegmentDropped announces segment {first_lsn}")

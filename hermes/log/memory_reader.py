@@ -12,11 +12,12 @@ from operator import itemgetter
 
 import msgspec
 
+from hermes.errors import SegmentDamagedError
 from hermes.log.bodies import compacted_segment
 from hermes.log.chain import SALT_BYTES, hash_payload, link
 from hermes.log.facts import Mark, SegmentFacts
 from hermes.log.page import Page
-from hermes.log.port import Batch, KeyFilter, SegmentInfo
+from hermes.log.port import Batch, KeyFilter, Quarantined, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, Kind, Record, StoredRecord
 from hermes.log.retired import Range, first_cut, joined
 
@@ -28,6 +29,7 @@ class MemorySegment:
 
     def __init__(self, first_lsn: int, before: Mark) -> None:
         self.first_lsn = first_lsn
+        self.base_offset = before.next_offset
         self.end = before
         self.records: list[StoredRecord] = []
         self.publishes: list[StoredRecord] = []
@@ -35,16 +37,18 @@ class MemorySegment:
         self.bytes = 0
         self.compacted_lsn = 0
         self.retired: tuple[Range, ...] = ()
+        self.damage = ""
         self._lowest: int | None = None
         self._highest: int | None = None
 
     def copy(self) -> MemorySegment:
         """Another segment with the same records."""
         other = MemorySegment(self.first_lsn, self.end)
+        other.base_offset = self.base_offset
         other.records = list(self.records)
         other.publishes = list(self.publishes)
         other.terms = {term: list(records) for term, records in self.terms.items()}
-        other.bytes = self.bytes
+        other.bytes = self.bytes  # but not the damage: the mark is gone with the process
         other.compacted_lsn, other.retired = self.compacted_lsn, self.retired
         other._lowest, other._highest = self._lowest, self._highest
         return other
@@ -124,10 +128,30 @@ class MemorySegment:
             first_at_ns=facts.first_at_ns,
             last_at_ns=facts.last_at_ns,
             sealed=sealed,
-            subjects=tuple(sorted(keys)),
+            subjects=() if self.damage else tuple(sorted(keys)),
             payload_bytes=_payload_bytes(self.records),
             compacted_lsn=self.compacted_lsn,
             retired=self.retired,
+            quarantined=self.damage,
+        )
+
+    def quarantined(self) -> Quarantined:
+        """What a mark on it says."""
+        facts = self.facts()
+        return Quarantined(
+            facts.first_lsn, facts.last_lsn, facts.first_offset, facts.last_offset, self.damage
+        )
+
+    def damaged(self) -> SegmentDamagedError:
+        """The error of whoever must read it."""
+        facts = self.facts()
+        return SegmentDamagedError(
+            f"records {facts.first_lsn}..{facts.last_lsn} cannot be served ({self.damage})",
+            first_lsn=facts.first_lsn,
+            last_lsn=facts.last_lsn,
+            first_offset=facts.first_offset,
+            last_offset=facts.last_offset,
+            reason=self.damage,
         )
 
 
@@ -159,9 +183,15 @@ class MemoryReader:
         page = Page(limit, limit_bytes)
         matches: dict[str, bool] = {}
         at = from_offset
+        fence = self._fence(from_offset)
         for record, first, last in self._publishes(from_offset):
             if before_offset is not None and first >= before_offset:
                 return page.records, max(at, before_offset)
+            if fence is not None and first >= fence.base_offset:
+                at = max(at, fence.base_offset)
+                if page.records or at > from_offset or page.full:
+                    return page.records, at
+                raise fence.damaged()
             key = record.key or ""
             if keys is not None and key not in matches:
                 matches[key] = keys(key)
@@ -173,6 +203,9 @@ class MemoryReader:
     def batches(
         self, from_offset: int, *, before_offset: int | None = None, limit: int
     ) -> list[Batch]:
+        fence = self._fence(from_offset)
+        if fence is not None and (before_offset is None or fence.base_offset < before_offset):
+            raise fence.damaged()
         found = (
             Batch(first, last, record.lsn, record.key or "")
             for record, first, last in self._publishes(from_offset)
@@ -180,7 +213,17 @@ class MemoryReader:
         )
         return list(islice(found, limit))
 
+    def _fence(self, from_offset: int) -> MemorySegment | None:
+        """The first segment in quarantine with messages at or after an offset."""
+        for segment in self._segments:
+            if segment.damage and segment.facts().messages_from(from_offset):
+                return segment
+        return None
+
     def publish_of(self, offset: int) -> StoredRecord | None:
+        fence = self._fence(offset)
+        if fence is not None and offset >= fence.base_offset:
+            raise fence.damaged()
         for record, first, _ in self._publishes(offset):
             return record if first <= offset else None
         return None
@@ -196,7 +239,8 @@ class MemoryReader:
         return list(islice(touching, limit))
 
     def with_term(self, term: int, *, limit: int) -> list[StoredRecord]:
-        found = (record for segment in self._segments for record in segment.terms.get(term, ()))
+        sound = (segment for segment in self._segments if not segment.damage)
+        found = (record for segment in sound for record in segment.terms.get(term, ()))
         return list(islice(found, limit))
 
     def of_key(
@@ -213,19 +257,27 @@ class MemoryReader:
         return sum(
             last - max(first, from_offset) + 1
             for record, first, last in self._publishes(from_offset)
-            if keys is None or (record.key is not None and keys(record.key))
+            if keys is None
+            or self._is_damaged(record.lsn)
+            or (record.key is not None and keys(record.key))
         )
 
+    def _is_damaged(self, lsn: int) -> bool:
+        return any(s.damage and s.first_lsn <= lsn <= s.end.lsn for s in self._segments)
+
     def offset_at_time(self, at_ns: int) -> int | None:
-        for record, first, _ in self._publishes(0):
-            if record.at_ns >= at_ns:
-                return first
+        for segment in self._segments:
+            if segment.damage and segment.publishes and segment.records[-1].at_ns >= at_ns:
+                return segment.publishes[0].first
+            for record in () if segment.damage else segment.publishes:
+                if record.at_ns >= at_ns:
+                    return record.first
         return None
 
     def latest(self, kind: int, *, at_or_before_lsn: int | None = None) -> StoredRecord | None:
         if kind < FIRST_RARE_KIND:
             raise ValueError(f"kind {kind} travels with messages; its newest is not looked up")
-        for segment in reversed(self._segments):
+        for segment in reversed([s for s in self._segments if not s.damage]):
             for record in reversed(segment.records):
                 if at_or_before_lsn is not None and record.lsn > at_or_before_lsn:
                     continue
@@ -245,7 +297,7 @@ class MemoryReader:
         return
 
     def _records(self, after_lsn: int) -> Iterator[StoredRecord]:
-        for segment in tuple(self._segments):
+        for segment in [s for s in self._segments if not s.damage]:
             skip = max(0, after_lsn + 1 - segment.first_lsn)
             yield from islice(segment.records, skip, None)
 

@@ -12,7 +12,7 @@ from hermes.errors import LogClosedError
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.memory_reader import MemoryReader
-from hermes.log.port import Committed, Compaction, Listener, LogReader, SegmentInfo
+from hermes.log.port import Committed, Compaction, Listener, LogReader, Quarantined, SegmentInfo
 from hermes.log.record import Record, admit
 
 
@@ -97,6 +97,13 @@ class NullLog:
 
     @property
     def compactions(self) -> tuple[Compaction, ...]:
+        return ()
+
+    def quarantine(self, first_lsn: int, reason: str) -> bool:
+        raise ValueError(f"segment {first_lsn} does not exist: this log keeps nothing ({reason})")
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
         return ()
 
     def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:  # noqa: ARG002

@@ -70,6 +70,7 @@ class SegmentInfo(msgspec.Struct, frozen=True):
     payload_bytes: int = 0
     compacted_lsn: int = 0
     retired: tuple[tuple[int, int], ...] = ()  # ascending, disjoint, not touching
+    quarantined: str = ""  # why nothing is read from it and it must be kept; empty: sound
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -94,11 +95,31 @@ class Compaction(msgspec.Struct, frozen=True):
     stuck: bool = False
 
 
+class Quarantined(msgspec.Struct, frozen=True):
+    """A damaged sealed segment that is left out. Bounds are inclusive.
+
+    Offsets are those of the messages published in it, None where there were none.
+    """
+
+    first_lsn: int
+    last_lsn: int
+    first_offset: int | None
+    last_offset: int | None
+    reason: str
+    path: str = ""  # empty where there is no file
+
+
 class LogReader(Protocol):
     """Look-ups over every segment. Sync, one thread at a time, own connections.
 
     Every method answers from committed records only, in lsn order, and holds no
     transaction after it returns. Unknown offsets, terms and keys give empty answers.
+
+    A segment that turns out to be damaged raises SegmentDamagedError; so whoever asks may
+    have it quarantined (`Log.quarantine`) and ask again. What is in quarantine is not read:
+    `publishes`, `batches` and `publish_of` raise SegmentDamagedError where they would have to
+    answer from it, `count_messages` counts all its messages, whatever the filter,
+    `offset_at_time` takes them for late enough if one may be, the others leave it out.
     """
 
     def read(
@@ -119,8 +140,10 @@ class LogReader(Protocol):
         """PUBLISHED records that hold an offset >= from_offset and match the filter.
 
         Returns them with the offset up to which everything was considered: where the
-        next call continues. `keys` is asked once per key and segment, about keys of other
-        records too, and the answers are remembered: ask with the same callable again.
+        next call continues. In front of a quarantined segment that is its first offset, and
+        SegmentDamagedError is raised to whoever asks from there. `keys` is asked once per key
+        and segment, about keys of other records too, and the answers are remembered: ask with
+        the same callable again.
         """
         ...
 
@@ -287,9 +310,22 @@ class Log(Protocol):
         """
         ...
 
+    def quarantine(self, first_lsn: int, reason: str) -> bool:
+        """Read nothing more from a sealed segment, named by its first lsn: it is damaged.
+
+        For as long as this log is open; the file is not touched. Returns False when it is
+        in quarantine already. From any thread. Raises ValueError unless it is a sealed one.
+        """
+        ...
+
     @property
     def compactions(self) -> tuple[Compaction, ...]:
         """What is announced, and not done yet. May be read from any thread."""
+        ...
+
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """The segments that are left out, oldest first. From any thread, and cheap."""
         ...
 
     def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:

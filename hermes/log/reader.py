@@ -23,12 +23,13 @@ import apsw
 
 from hermes import limits
 from hermes.errors import StoreError
-from hermes.log import line, schema
+from hermes.log import checking, line, schema
 from hermes.log.catalog import Entry, FolderCatalog, Source, position_of, position_of_offset
 from hermes.log.connections import Connections
 from hermes.log.database import explain, fetch_one
+from hermes.log.describing import segment_infos
 from hermes.log.facts import SegmentFacts, SegmentStart
-from hermes.log.held import Held, HeldCache, file_bytes, read_held
+from hermes.log.held import HeldCache
 from hermes.log.page import Page
 from hermes.log.port import Batch, KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
@@ -101,7 +102,7 @@ class SqliteReader:
             return not page.full
 
         entries = self._source.entries()
-        for entry in entries[position_of(entries, from_lsn) :]:
+        for entry in _sound(entries[position_of(entries, from_lsn) :]):
             if self.look(entry, gather) is False:
                 break
         return page.records
@@ -116,7 +117,7 @@ class SqliteReader:
             return None if row is None else StoredRecord(*row)
 
         entries = self._source.entries()
-        for entry in reversed(entries[: position_of(entries, upto) + 1]):
+        for entry in reversed(_sound(entries[: position_of(entries, upto) + 1])):
             found = self.look(entry, newest)
             if found is not None:
                 return found
@@ -141,10 +142,21 @@ class SqliteReader:
             at = max(at, min(entry.base_offset, before))  # what lies between was lost
             if page.full or at >= before:
                 break
+            if entry.damage and entry.facts is not None and entry.facts.messages_from(at):
+                if page.records or at > from_offset:
+                    break  # what lies in front of it is answered first
+                raise entry.damaged(entry.damage)
+            if entry.damage:
+                continue
 
             def gather(db: apsw.Connection, entry: Entry = entry, at: int = at) -> tuple[int, bool]:
                 ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
-                return line.publishes_in(db, ids, at, before, page)
+                taken = len(page.records)
+                at, whole = line.publishes_in(db, ids, at, before, page)
+                checking.prove(db, entry, page.records[taken:])
+                if whole:
+                    checking.check_line_end(entry, at, before)
+                return at, whole
 
             answer = self.look(entry, gather)
             if answer is None:
@@ -177,12 +189,15 @@ class SqliteReader:
     def publish_of(self, offset: int) -> StoredRecord | None:
         def find(db: apsw.Connection) -> list[StoredRecord]:
             batch = line.batch_at(db, offset)
-            return [] if batch is None else _fetch(db, [batch[0]])
+            records = [] if batch is None else _fetch(db, [batch[0]])
+            checking.prove(db, entry, records)
+            return records
 
         entries = self._source.entries()
         if not entries:
             return None
-        found = self.look(entries[position_of_offset(entries, offset)], find)
+        entry = entries[position_of_offset(entries, offset)]
+        found = self.look(entry, find)
         return found[0] if found else None
 
     def touching(self, offset: int, *, after_lsn: int = 0, limit: int) -> list[StoredRecord]:
@@ -202,7 +217,7 @@ class SqliteReader:
         within = [
             entry
             for entry in entries[position_of(entries, after_lsn + 1) :]
-            if _may_touch(entry, offset)
+            if entry.facts is None or entry.facts.may_touch(offset)
         ]
         return self._by_lsn(within, find, limit)
 
@@ -215,11 +230,18 @@ class SqliteReader:
                 ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
                 return line.count_in(db, ids, from_offset)
 
+            if entry.damage and entry.facts is not None:
+                count += entry.facts.messages_from(from_offset)
+                continue
             count += self.look(entry, add) or 0
         return count
 
     def offset_at_time(self, at_ns: int) -> int | None:
         for entry in self._source.entries():
+            if entry.damage and entry.facts is not None:
+                if entry.facts.messages_from(0) and entry.facts.last_at_ns >= at_ns:
+                    return entry.facts.first_offset
+                continue
             offset = self.look(entry, lambda db: line.offset_at_time_in(db, at_ns))
             if offset is not None:
                 return offset
@@ -261,45 +283,7 @@ class SqliteReader:
 
         Without `subjects` theirs are empty, and the cost of each is a few look-ups.
         """
-        infos = []
-        entries = self._source.entries()
-        for entry in entries:
-            facts = entry.facts or self.describe(entry)
-            if facts is None:
-                continue
-            sealed = entry is not entries[-1]
-            held = self._held_in(entry, facts, sealed=sealed)
-            infos.append(
-                SegmentInfo(
-                    first_lsn=entry.first_lsn,
-                    last_lsn=facts.last_lsn,
-                    records=facts.records,
-                    bytes=file_bytes(entry.path),
-                    first_offset=facts.first_offset,
-                    last_offset=facts.last_offset,
-                    lowest_touched=facts.lowest_touched,
-                    highest_touched=facts.highest_touched,
-                    first_at_ns=facts.first_at_ns,
-                    last_at_ns=facts.last_at_ns,
-                    sealed=sealed,
-                    subjects=self.subjects(entry) if subjects else (),
-                    payload_bytes=held.payload_bytes,
-                    compacted_lsn=held.compacted_lsn,
-                    retired=held.retired,
-                )
-            )
-        self._held.keep({entry.path for entry in entries})
-        return infos
-
-    def _held_in(self, entry: Entry, facts: SegmentFacts, *, sealed: bool) -> Held:
-        held = self._held.get(entry.path) if sealed else None
-        if held is None:
-            held = self.look(entry, lambda db: read_held(db, facts.first_lsn, facts.last_lsn))
-            if held is None:  # dropped meanwhile
-                return Held(0)
-            if sealed:
-                self._held.put(entry.path, held)
-        return held
+        return segment_infos(self, self._held, subjects=subjects)
 
     def start_of(self, entry: Entry) -> SegmentStart | None:
         """Store, first lsn and the mark before a segment; None if it is gone."""
@@ -324,7 +308,12 @@ class SqliteReader:
     # ------------------------------------------------- for look-ups of other modules
 
     def look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
-        """Ask one segment, in one transaction; None if it was dropped. Raises StoreError."""
+        """Ask one segment, in one transaction; None if it was dropped.
+
+        Raises SegmentDamagedError if it is sealed and damaged, StoreError.
+        """
+        if entry.damage:
+            raise entry.damaged(entry.damage)
         try:
             with self._connections.borrow(entry.path) as db:
                 return ask(db)
@@ -332,8 +321,15 @@ class SqliteReader:
             if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
                 raise explain(error, str(entry.path)) from error
             return None
-        except apsw.Error as error:
-            raise explain(error, str(entry.path)) from error
+        except (apsw.Error, *checking.DAMAGE) as error:
+            # It may have been sealed since this list of segments was taken.
+            now = {other.first_lsn: other for other in self._source.entries()}
+            sealed = now.get(entry.first_lsn, entry)
+            if sealed.facts is not None and isinstance(error, checking.DAMAGE):
+                raise checking.told(sealed, error) from error
+            if isinstance(error, apsw.Error):
+                raise explain(error, str(entry.path)) from error
+            raise
 
     def matching_ids(self, db: apsw.Connection, entry: Entry, keys: KeyFilter) -> set[int]:
         """Ids of a segment's dictionary that match a filter; inside `look`."""
@@ -349,7 +345,7 @@ class SqliteReader:
     ) -> list[StoredRecord]:
         """Records whose lsns `find` names in each segment, up to a number in all."""
         records: list[StoredRecord] = []
-        for entry in entries:
+        for entry in _sound(entries):
             if len(records) >= limit:
                 break
             room = limit - len(records)
@@ -359,6 +355,10 @@ class SqliteReader:
 
             records += self.look(entry, fetch) or []
         return records
+
+
+def _sound(entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not entry.damage]
 
 
 def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
@@ -378,12 +378,3 @@ def kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
     while row is not None:
         yield row[0]
         row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, row[0])).fetchone()
-
-
-def _may_touch(entry: Entry, offset: int) -> bool:
-    facts = entry.facts
-    if facts is None:
-        return True
-    if facts.lowest_touched is None or facts.highest_touched is None:
-        return False
-    return facts.lowest_touched <= offset <= facts.highest_touched

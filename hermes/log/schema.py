@@ -167,6 +167,12 @@ PAYLOADS_BACK: Final = """SELECT lsn, payload, payload_hash FROM records
     WHERE lsn > ? ORDER BY lsn DESC"""
 CHAIN_AT: Final = "SELECT chain FROM records WHERE lsn = ?"
 RECORD: Final = f"{_FULL} WHERE lsn = ?"
+# Beside a record, what its hashes are over: the salt, and the link before it (of the first
+# record, the one in meta).
+PROOF: Final = """SELECT substr(payload, 1, 16), coalesce(
+        (SELECT chain FROM records AS before WHERE before.lsn = records.lsn - 1),
+        (SELECT value FROM meta WHERE name = 'chain'))
+    FROM records WHERE lsn = ?"""
 RECORD_BARE: Final = f"{_BARE} WHERE lsn = ?"
 # The length of a blob is told by its row's header: its pages are not read.
 PAYLOAD_BYTES: Final = "SELECT length(payload) FROM records WHERE lsn = ?"
@@ -339,6 +345,7 @@ LOOKUPS: Final = {
     PAYLOADS_BACK: 1,
     CHAIN_AT: 1,
     RECORD: 1,
+    PROOF: 1,
     RECORD_BARE: 1,
     PAYLOAD_BYTES: 1,
     TIME_FROM: 1,

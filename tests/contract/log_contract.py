@@ -16,11 +16,12 @@ from hermes.log.facts import Mark
 from hermes.log.record import Kind, Record
 from hermes.log.v1 import log_pb2
 from tests.contract.lookup_contract import LookupContract
+from tests.contract.quarantine_contract import QuarantineContract
 from tests.contract.records import BIG, dropped, event, publish, snapshot
 from tests.contract.store import Store, lsns, offsets, put, roll
 
 
-class LogContract(LookupContract):
+class LogContract(LookupContract, QuarantineContract):
     """The clauses. Each test opens its own store."""
 
     # ----------------------------------------------------------------- appending
