@@ -274,7 +274,7 @@ class Deliveries:
     # ---------------------------------------------------------------- feeds
 
     def _refill(self, consumer: Consumer, feed: Feed) -> None:
-        if feed.tailing or feed.fetching or not feed.low:
+        if feed.tailing or feed.fetching or feed.pinned or not feed.low:
             return
         oldest = self._state.oldest_offset  # of what was dropped, nothing was wanted
         if feed.scanned_to < oldest and feed.fill((), oldest, self._state.next_offset):
@@ -314,14 +314,18 @@ class Deliveries:
                 self._fetched_due(feed, request.ranges, answer.batches)
                 for first, last in answer.unread:
                     consumer.resurface(first, last)
-                read = [*((batch.first, batch.last) for batch in answer.batches), *answer.unread]
+                read = [(batch.first, batch.last) for batch in answer.batches]
+                read += [*answer.unread, *answer.withheld]
                 self._unreadable += [
                     (consumer.name, *missing)
                     for missing in subtract(request.ranges, normalize(read))
                 ]
         elif feed.fetching == request:
             feed.fetching = None
+            feed.pinned = answer.pinned
             feed.fill(answer.batches, answer.scanned_to, self._state.next_offset)
+            if feed.pinned:
+                return  # until the damage is mended and the log opened again
             if answer.scanned_to == request.from_offset and not feed.tailing:
                 # What follows is not committed yet, and too much for the ring.
                 self._journal.after_commit(partial(self.mark, consumer.name))

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from hermes import limits
 from hermes.broker.batch import LineBatch
 from hermes.broker.ports import FetchAhead, FetchRanges
+from hermes.broker.ranges import Range
 
 Redelivery = tuple[LineBatch, int, int]  # batch, first, last
 
@@ -28,6 +29,7 @@ class Feed:
         "_bytes",
         "awaited",
         "fetching",
+        "pinned",
         "redeliveries",
         "scanned_to",
         "tailing",
@@ -38,6 +40,8 @@ class Feed:
         self.scanned_to = position  # every offset below was considered
         self.tailing = position >= next_offset
         self.fetching: FetchAhead | None = None  # a reader looks for first attempts
+        # Offsets that cannot be read: to go on behind them would settle them unseen.
+        self.pinned: Range | None = None
         self.awaited: FetchRanges | None = None  # a reader looks for due redeliveries
         self.window: deque[LineBatch] = deque()
         self.redeliveries: deque[Redelivery] = deque()

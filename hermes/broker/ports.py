@@ -54,12 +54,16 @@ Fetch = FetchAhead | FetchRanges
 
 class Fetched(msgspec.Struct, frozen=True):
     """The answer. `scanned_to` is where the next FetchAhead continues; `unread` is the rest
-    of a FetchRanges that asked for more than is read at once."""
+    of a FetchRanges that asked for more than is read at once. `pinned`: a FetchAhead can go
+    no further, because these offsets are in a segment that is damaged; `withheld`: so are
+    these of a FetchRanges. They are not gone: they wait until the file is restored."""
 
     request: Fetch
     batches: Sequence[LineBatch]
     scanned_to: int = 0
     unread: tuple[Range, ...] = ()
+    pinned: Range | None = None
+    withheld: tuple[Range, ...] = ()
 
 
 class Host(Protocol):

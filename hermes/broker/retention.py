@@ -136,6 +136,7 @@ def to_examine(
         segment
         for segment in segments
         if segment.sealed
+        and not segment.quarantined
         and segment.first_lsn not in busy
         and _holds_messages(segment)
         and (pressure or at_ns - segment.last_at_ns >= _soonest(policy))
@@ -213,6 +214,8 @@ class _Planner:
         found = self._examined.get(segment.first_lsn)
         if not segment.sealed:
             return SegmentPlan(segment, Action.KEEP, "active")
+        if segment.quarantined:
+            return SegmentPlan(segment, Action.KEEP, f"in quarantine: {segment.quarantined}")
         under_way = self._compactions.get(segment.first_lsn)
         if under_way is not None:
             return SegmentPlan(segment, Action.KEEP, _told(under_way))
@@ -286,6 +289,7 @@ def _drop_ahead(
     for plan in plans:
         settled = (
             plan.segment.sealed
+            and not plan.segment.quarantined
             and plan.segment.first_lsn not in busy
             and (not _holds_messages(plan.segment) or _found_settled(plan))
         )

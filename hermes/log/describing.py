@@ -57,9 +57,9 @@ def segment_infos(reader: SqliteReader, known: HeldCache, *, subjects: bool) -> 
 def _held_in(
     reader: SqliteReader, known: HeldCache, entry: Entry, facts: SegmentFacts, *, sealed: bool
 ) -> Held:
-    if entry.damage:
-        return Held(0)
     held = known.get(entry.path) if sealed else None
+    if held is None and entry.damage:
+        return Held(0)
     if held is None:
         held = reader.look(entry, lambda db: read_held(db, facts.first_lsn, facts.last_lsn))
         if held is None:  # dropped meanwhile

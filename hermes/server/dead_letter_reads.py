@@ -16,6 +16,7 @@ from hermes.broker.consumer import Dead
 from hermes.broker.event_codec import decode
 from hermes.broker.ranges import Range
 from hermes.broker.recovery import line_batch
+from hermes.errors import SegmentDamagedError
 from hermes.log.port import LogReader
 from hermes.log.record import StoredRecord
 from hermes.server.frames import fill
@@ -69,10 +70,14 @@ def matching(
 def _batches(
     reader: LogReader, first: int, last: int
 ) -> Iterator[tuple[StoredRecord | None, int, int]]:
-    """The records that hold first..last, with the part each holds; None: it was dropped."""
+    """The records that hold first..last, with the part each holds; None: it was dropped, or
+    is in a segment that is damaged."""
     while first <= last:
-        record = reader.publish_of(first)
-        upto = last
+        record, upto = None, last
+        try:
+            record = reader.publish_of(first)
+        except SegmentDamagedError as error:
+            upto = min(last, error.fields["last_offset"])
         if record is not None and record.last is not None:
             upto = min(last, record.last)
         yield record, first, upto

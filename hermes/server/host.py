@@ -23,11 +23,11 @@ from hermes.broker.core import Settings
 from hermes.broker.engine import Engine
 from hermes.broker.engine_time import EngineTime, resume_at
 from hermes.broker.ports import Fetch, FetchAhead, Fetched
-from hermes.broker.ranges import Range, normalize
+from hermes.broker.ranges import Range, intersect, normalize, subtract
 from hermes.broker.recovery import Recovered, line_batch
 from hermes.broker.subject import matcher
 from hermes.clock import Clock
-from hermes.errors import HermesError, PreconditionError, UnavailableError
+from hermes.errors import HermesError, PreconditionError, SegmentDamagedError, UnavailableError
 from hermes.log.port import Committed, Log, LogReader, Outcome, SegmentInfo
 from hermes.server.healing import reopening_error
 from hermes.server.retired import Retired
@@ -119,10 +119,15 @@ class Host:
                 if held > request.from_offset:
                     self.engine.fetched(Fetched(request, (), held))
                     return
-            answer = await self.read(lambda reader: fetched(reader, request))
+            answer = await self.read(lambda reader: fetched(reader, request, self.left_out()))
             self.engine.fetched(answer)
         except UnavailableError:
             return  # this engine is over
+        except SegmentDamagedError as error:
+            # Not a failed log: what cannot be read is one segment, and the rest goes on.
+            assert isinstance(request, FetchAhead), "left out before"
+            first, last = error.fields["first_offset"], error.fields["last_offset"]
+            self.engine.fetched(Fetched(request, (), request.from_offset, pinned=(first, last)))
         except Exception as error:  # noqa: BLE001 - without the answer a consumer stalls
             self.fail(error)
 
@@ -178,12 +183,23 @@ class Host:
     async def read(self, function: Callable[[LogReader], T]) -> T:
         """Run `function` on a thread with a reader of its own.
 
-        Raises UnavailableError when the log is being closed.
+        A sealed segment that turns out to be damaged is quarantined, and `function` run
+        again. Raises SegmentDamagedError when it cannot be answered without that segment,
+        UnavailableError when the log is being closed.
         """
 
         def run() -> T:
+            met: set[int] = set()  # damaged segments, so that each is met twice at most
             with closing(self.log.reader()) as reader:
-                return function(reader)
+                while True:
+                    try:
+                        return function(reader)
+                    except SegmentDamagedError as error:
+                        first_lsn = error.fields["first_lsn"]
+                        if first_lsn in met:
+                            raise
+                        met.add(first_lsn)
+                        self.log.quarantine(first_lsn, error.fields["reason"])
 
         if self.failed.done():
             raise reopening_error(self.failed.result())
@@ -192,6 +208,14 @@ class Host:
         except RuntimeError:  # the executor was shut down
             raise reopening_error() from None
         return await asyncio.wrap_future(future)
+
+    def left_out(self) -> list[Range]:
+        """Offsets in quarantine: published in segments that are damaged. From any thread."""
+        return [
+            (damaged.first_offset, damaged.last_offset)
+            for damaged in self.log.quarantined
+            if damaged.first_offset is not None and damaged.last_offset is not None
+        ]
 
     # --------------------------------------------------------- retired payloads
 
@@ -264,8 +288,11 @@ def _release(waiting: list[asyncio.Future[None]]) -> None:
     waiting.clear()
 
 
-def fetched(reader: LogReader, request: Fetch) -> Fetched:
-    """What the engine asked for, out of the log."""
+def fetched(reader: LogReader, request: Fetch, left_out: Sequence[Range] = ()) -> Fetched:
+    """What the engine asked for, out of the log; nothing of the ranges that are left out.
+
+    Raises SegmentDamagedError for a FetchAhead that would begin there.
+    """
     if isinstance(request, FetchAhead):
         records, scanned_to = reader.publishes(
             request.from_offset,
@@ -278,11 +305,15 @@ def fetched(reader: LogReader, request: Fetch) -> Fetched:
     found = []
     read_bytes = 0
     upto = -1  # the end of the record read last: ranges may share one
-    for i, (first, last) in enumerate(request.ranges):
+    damaged = normalize(left_out)
+    withheld = tuple(intersect(request.ranges, damaged))
+    ranges = subtract(request.ranges, damaged)
+    for i, (first, last) in enumerate(ranges):
         offset = max(first, upto + 1)
         while offset <= last:
             if read_bytes >= limits.WINDOW_BYTES_MAX:
-                return Fetched(request, found, unread=((offset, last), *request.ranges[i + 1 :]))
+                unread = ((offset, last), *ranges[i + 1 :])
+                return Fetched(request, found, unread=unread, withheld=withheld)
             record = reader.publish_of(offset)
             if record is None:
                 break
@@ -293,4 +324,4 @@ def fetched(reader: LogReader, request: Fetch) -> Fetched:
             assert record.last is not None
             upto = record.last
             offset = upto + 1
-    return Fetched(request, found)
+    return Fetched(request, found, withheld=withheld)

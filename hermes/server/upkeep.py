@@ -18,6 +18,7 @@ from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
 from hermes.server.host import Host
 from hermes.server.logs import get_logger
+from hermes.server.quarantine import QuarantineWatch
 from hermes.server.settings import NS_PER_SEC
 
 TICK_SECS: Final = 1.0
@@ -38,6 +39,7 @@ class Upkeep:
         self._host = host
         self._collector = collector
         self._pressed = asyncio.Event()
+        self._quarantine = QuarantineWatch(host)
         self._config = config
         self._clock = clock
 
@@ -50,11 +52,13 @@ class Upkeep:
                 tasks.create_task(self._collect())
 
     async def _tick(self) -> None:
+        self._quarantine.look()
         while True:
             await asyncio.sleep(TICK_SECS)
             if self._host.failed.done():
                 return
             self._host.tick()
+            self._quarantine.look()
             if self._collector.is_pressed:
                 self._pressed.set()
 

@@ -268,6 +268,19 @@ def test_a_full_store_frees_what_is_settled_ahead_of_its_time(state: State) -> N
     assert made[0].retired == ((62, 69),)
 
 
+def test_what_is_in_quarantine_is_kept_and_holds_what_is_behind_it(state: State) -> None:
+    damaged = segment(0, quarantined="a page cannot be read", subjects=())
+    made = plans(state, damaged, segment(1), audit_retention_ns=500)
+    assert told(made)[0] == (KEEP, "in quarantine: a page cannot be read")
+    assert made[1].action is COMPACT
+    full: dict[str, Any] = {"store_bytes_max": 900, "store_full": StoreFull.DROP_OLDEST_SETTLED}
+    made = plans(state, damaged, segment(1), store_bytes=9_000, **full)
+    assert [plan.action for plan in made] == [KEEP, COMPACT]
+    nothing_in_it = segment(0, quarantined="gone", first_offset=None, last_offset=None)
+    made = plans(state, nothing_in_it, audit_retention_ns=500)
+    assert told(made) == [(KEEP, "in quarantine: gone")]
+
+
 def test_a_store_that_refuses_frees_nothing_ahead(state: State) -> None:
     made = plans(state, segment(6), store_bytes=9_000, store_bytes_max=2_000)
     assert told(made) == [(KEEP, "younger than the retention")]

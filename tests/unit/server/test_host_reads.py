@@ -33,3 +33,13 @@ def test_what_is_beyond_the_bytes_of_one_read_is_left(monkeypatch: pytest.Monkey
     assert [batch.first for batch in answer.batches] == [0, 2]
     assert answer.unread == ((4, 5), (8, 9))
     assert [b.first for b in fetched(world.log.reader(), asked(*answer.unread)).batches] == [4, 8]
+
+
+def test_what_is_in_quarantine_is_left_out_and_the_rest_of_its_range_read() -> None:
+    world = World()
+    for _ in range(3):
+        world.publish(messages(2))
+    answer = fetched(world.log.reader(), asked((0, 5)), [(2, 3)])
+    assert [batch.first for batch in answer.batches] == [0, 4]
+    # Named apart: what is neither read nor withheld has no payload, and becomes a dead letter.
+    assert (answer.unread, answer.withheld) == ((), ((2, 3),))
