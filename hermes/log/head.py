@@ -39,6 +39,8 @@ from hermes.log.schema import FORMAT_VERSION
 FILE_NAME: Final = "HEAD"
 BLOCK_BYTES: Final = 4096
 SLOTS: Final = 2
+# What a restore puts in the place of HEAD until it is done; a person can read why.
+UNFINISHED: Final = b"HERMES: a restore into this folder was not finished\n"
 
 _MAGIC: Final = b"HERMESHD"
 _SLOT: Final = Struct(">8sI16sqq32s20x")
@@ -96,13 +98,18 @@ def read_head(path: Path) -> HeadRead | None:
     if not sound:
         raise StoreDamagedError(
             f"{path}: both slots are damaged; how far the log was committed is unknown",
-            hint="restore a backup, or accept the loss to go on after what the log holds",
+            hint="restore a backup, or go on after what the log holds with --accept-loss",
             path=str(path),
         )
     newest = max(sound)[1]
     store_id, mark = slots[newest]  # type: ignore[misc]  # sound ones are not None
     bad = tuple(n for n, slot in enumerate(slots) if slot is None)
     return HeadRead(store_id, mark, newest, bad)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether this HEAD says that a restore was not finished. Raises OSError."""
+    return path.exists() and path.read_bytes() == UNFINISHED
 
 
 class HeadFile:

@@ -88,6 +88,13 @@ def observe_content(folder: Path, *, accept_loss: bool, vfs: str = "") -> Observ
     Raises apsw.Error, OSError: something cannot be read at all, and nothing is decided.
     """
     facts = Facts(accept_loss=accept_loss)
+    if head_file.is_unfinished(folder / head_file.FILE_NAME):
+        error = StoreError(
+            f"a restore into {folder} was not finished",
+            hint="run the same hermes restore again: it begins anew; nothing here is a store yet",
+            path=str(folder),
+        )
+        return Observed(msgspec.structs.replace(facts, head=Head.UNFINISHED), error)
     try:
         state, head, head_error, warnings = _observe_head(folder / head_file.FILE_NAME)
         kind, seen, damage = _observe_segments(list_segments(folder), head, vfs)
@@ -112,7 +119,7 @@ def _observe_head(path: Path) -> tuple[Head, HeadRead | None, StoreError | None,
     if head is None:
         missing = StoreDamagedError(
             f"{path} is missing; how far the log was committed is unknown",
-            hint="restore it from a backup, or accept the loss to go on after what is there",
+            hint="restore it from a backup, or go on after what is there with --accept-loss",
             path=str(path),
         )
         return Head.ABSENT, None, missing, ("HEAD was missing; the log's own end was taken",)
@@ -156,7 +163,7 @@ def _with_end(observed: Observed, folder: Path, vfs: str) -> Observed:
         error = StoreDamagedError(
             f"records {end.lsn + 1}..{mark.lsn} were committed and are lost:"
             f" the log ends at {end.lsn}",
-            hint="restore the folder from a backup, or accept the loss to go on without them",
+            hint="restore the folder from a backup, or go on without them with --accept-loss",
             first_lsn=end.lsn + 1,
             last_lsn=mark.lsn,
             path=str(folder),

@@ -54,6 +54,7 @@ class Head(Flag):
     ONE_BAD = auto()
     BOTH_BAD = auto()
     ABSENT = auto()
+    UNFINISHED = auto()  # a restore has put its word in HEAD's place, and did not end
 
 
 class Segments(Flag):
@@ -123,8 +124,8 @@ class Refusal(Enum):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """A row. A fact that is not named may be anything, but for the first three: those are
-    as in a store that can be looked at."""
+    """A row. A fact that is not named may be anything, but for the first three, and a HEAD of
+    an unfinished restore: those are as in a store that can be looked at."""
 
     name: str
     decision: Decision
@@ -132,7 +133,7 @@ class Rule(msgspec.Struct, frozen=True):
     place: Place = Place.STORE
     lock: Lock = Lock.FREE
     format: Format = Format.KNOWN
-    head: Head = ~Head(0)
+    head: Head = ~Head.UNFINISHED
     segments: Segments = ~Segments(0)
     end: End = ~End(0)
     accept_loss: bool | None = None
@@ -159,10 +160,12 @@ _WRONG: Final = End.SHORT | End.CHANGED
 # fmt: off
 RULES: Final = (
     # not a store, or not ours now
-    Rule("not a folder", _REFUSE, _OTHER, Place.FILE, ~Lock(0), ~Format(0)),
-    Rule("other files", _REFUSE, _OTHER, Place.FOREIGN, ~Lock(0), ~Format(0)),
-    Rule("in use", _REFUSE, _LOCKED, lock=Lock.HELD, format=~Format(0)),
-    Rule("newer format", _REFUSE, _VERSION, format=Format.NEWER),
+    Rule("not a folder", _REFUSE, _OTHER, Place.FILE, ~Lock(0), ~Format(0), ~Head(0)),
+    Rule("other files", _REFUSE, _OTHER, Place.FOREIGN, ~Lock(0), ~Format(0), ~Head(0)),
+    Rule("in use", _REFUSE, _LOCKED, lock=Lock.HELD, format=~Format(0), head=~Head(0)),
+    Rule("newer format", _REFUSE, _VERSION, format=Format.NEWER, head=~Head(0)),
+    # What is in place fits together, and is not all: no word of an operator makes it so.
+    Rule("a restore was not finished", _REFUSE, _OTHER, head=Head.UNFINISHED),
 
     # no segments
     Rule("new", _CREATE, head=Head.ABSENT, segments=Segments.NONE),

@@ -34,13 +34,11 @@ from hermes.log.backup_manifest import (
     SegmentCopy,
 )
 from hermes.log.catalog import LOCK_NAME, StoreLock, list_segments
-from hermes.log.head import create_head, sync_folder
+from hermes.log.head import UNFINISHED, create_head, is_unfinished, sync_folder
 from hermes.log.segment import BUILDING_SUFFIX, file_name
 from hermes.log.space import Space
 from hermes.log.survey import check_segments, check_tail, survey
 
-# In the place of HEAD: no server takes it for one, and a person can read why.
-UNFINISHED: Final = b"HERMES: a restore into this folder was not finished\n"
 _FOREIGN_NAMES: Final = {"lost+found"}
 # Nothing of a store: what a restore that hardly began leaves behind.
 _EMPTY_NAMES: Final = {*_FOREIGN_NAMES, LOCK_NAME, head_file.FILE_NAME + NEW_SUFFIX}
@@ -94,20 +92,15 @@ def _prepare(store: Path) -> bool:
         return True
     if not store.is_dir():
         raise StoreError(f"{store} is a file, not a folder", path=str(store))
-    if {path.name for path in store.iterdir()} - _EMPTY_NAMES and not _is_unfinished(store):
+    if {path.name for path in store.iterdir()} - _EMPTY_NAMES and not is_unfinished(
+        store / head_file.FILE_NAME
+    ):
         raise StoreError(
             f"{store} is not empty",
             hint="restore into an empty folder or a new one; nothing is ever overwritten",
             path=str(store),
         )
     return False
-
-
-def _is_unfinished(store: Path) -> bool:
-    try:
-        return (store / head_file.FILE_NAME).read_bytes() == UNFINISHED
-    except FileNotFoundError:
-        return False
 
 
 def _clear(store: Path) -> None:

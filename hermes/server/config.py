@@ -74,6 +74,15 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         meta("HERMES_STORE_PATH", "a folder, or none", "Folder of the store; none: no durability."),
     ] = None
 
+    accept_loss: Annotated[
+        bool,
+        meta(
+            "HERMES_ACCEPT_LOSS",
+            "true or false",
+            "Start though committed records are gone for good; for one start.",
+        ),
+    ] = False
+
     subscriber_channel_capacity: Annotated[
         int, count("HERMES_CHANNEL_CAPACITY", "Messages buffered for a live subscription.")
     ] = 8192

@@ -26,6 +26,7 @@ from hermes.log.facts import Mark
 from hermes.log.head import FILE_NAME as HEAD_NAME
 from hermes.log.log import open_log
 from hermes.log.null import NullLog
+from hermes.log.opening import OpenReport
 from hermes.log.port import Log, LogReader, Outcome
 from hermes.server.collector import Collector
 from hermes.server.config import ServerConfig
@@ -107,12 +108,16 @@ def _open(config: ServerConfig, outcomes: _Outcomes, known: Known | None) -> tup
             f"the store at {config.store_path} is not there any more",
             hint="is its volume mounted?",
         )
-    log = open_log(config.store_path, outcomes)
+    # Not when it is opened again: what is lost while it serves, nobody has looked at.
+    accept_loss = config.accept_loss and known is None
+    log = open_log(config.store_path, outcomes, accept_loss=accept_loss)
     try:
         if log.report.created:
             _log.info("store created", path=str(config.store_path))
         for warning in log.report.warnings:
             _log.warning(warning)
+        if accept_loss:
+            _tell_accepted(log.report)
         with closing(log.reader()) as reader:
             if known is not None:
                 _check_known(log, reader, known, config.store_path)
@@ -120,6 +125,17 @@ def _open(config: ServerConfig, outcomes: _Outcomes, known: Known | None) -> tup
     except BaseException:
         log.close()
         raise
+
+
+def _tell_accepted(report: OpenReport) -> None:
+    """What was done with the operator's word, so that it is not given again unawares."""
+    lost = report.lost
+    _log.warning(
+        "started with --accept-loss",
+        accepted=report.rule if "accepted" in report.rule else "nothing: nothing was lost",
+        lost_records="none" if lost is None else f"{lost[0]}..{lost[1]}",
+        remedy="start without it from now on: it would accept the next loss unseen",
+    )
 
 
 def _check_known(log: Log, reader: LogReader, known: Known, path: Path) -> None:

@@ -105,6 +105,8 @@ def build(facts: Facts, folder: Path, templates: dict[tuple[Segments, Wal], Path
         raise CannotBeError("HEAD knows nothing, and the log no more")
     if facts.segments is Segments.BARE and facts.end is End.CHANGED and not _speaks(facts):
         raise CannotBeError("without a record there is none that could be wrong")
+    if facts.head is Head.UNFINISHED and facts.format is Format.NEWER:
+        raise CannotBeError("it is not looked at any more")
     bare = facts.segments in Segments.NONE | Segments.BARE
     shutil.copytree(templates[Segments.BARE if bare else Segments.WHOLE, facts.wal], folder)
     _set_segments(facts, folder, templates)
@@ -112,6 +114,8 @@ def build(facts: Facts, folder: Path, templates: dict[tuple[Segments, Wal], Path
     head = folder / head_file.FILE_NAME
     if facts.head is Head.ABSENT:
         head.unlink()
+    elif facts.head is Head.UNFINISHED:
+        head.write_bytes(head_file.UNFINISHED)
     elif facts.head is not Head.SOUND:
         read = read_head(head)
         assert read is not None
@@ -209,6 +213,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def expected_facts(facts: Facts) -> Facts:
     """What is not looked at any more has the value of a sound store."""
+    if facts.head is Head.UNFINISHED:
+        return Facts(head=facts.head, accept_loss=facts.accept_loss)
     if facts.format is Format.NEWER:
         return Facts(format=Format.NEWER, accept_loss=facts.accept_loss)
     if facts.segments in Segments.MISSING | Segments.DAMAGED | Segments.STRANGE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,9 @@ from hermes.errors import (
 from hermes.log import backup_files
 from hermes.log.backup_manifest import MANIFEST_NAME, Manifest, encode_manifest
 from hermes.log.catalog import StoreLock
-from hermes.log.head import read_head
+from hermes.log.head import UNFINISHED, read_head
 from hermes.log.log import open_log
-from hermes.log.restore import UNFINISHED, restore_backup
+from hermes.log.restore import restore_backup
 from tests.contract.records import Outcomes
 from tests.support.backups import at_rest, backup, records_of
 
@@ -182,8 +183,10 @@ def test_an_unfinished_restore_is_no_store_and_is_begun_anew(
     again = tmp_path / "again"
     again.mkdir()
     (again / "HEAD").write_bytes(UNFINISHED)
-    with pytest.raises(StoreDamagedError):  # not: a new, empty store
-        open_log(again, Outcomes())
+    shutil.copy(next((tmp_path / "store").glob("*.segment")), again)
+    for accept_loss in (False, True):  # not: a new, empty store, nor what is in place so far
+        with pytest.raises(StoreError, match=r"a restore into .* was not finished"):
+            open_log(again, Outcomes(), accept_loss=accept_loss)
     (again / "restored.segment.new").write_bytes(b"half")
     restore_backup(folder, again)
     assert records_of(again) == records_of(tmp_path / "store")

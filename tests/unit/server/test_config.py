@@ -39,6 +39,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "listen_addr": "[::1]:0",
         "insecure": "yes",
         "metrics_addr": "127.0.0.1:0",
+        "accept_loss": "yes",
         "store_path": "/srv/hermes",
         "segment_bytes_max": "100000",
         "backup_bytes_per_sec": "2000000",
