@@ -92,17 +92,23 @@ class LogPane(Vertical):
         self._told: tuple[object, ...] = ()  # what the detail shows
         self._rated: tuple[int, object] = (0, None)
         self._rates = Text()
+        # Held, not looked up: the pump may draw once more while its screen is taken down.
+        self._state_line = Static(id="state")
+        self._rates_line = Static(id="rates")
+        self._damage_line = Static(id="damage")
+        self._list = RecordList(self.window, source.face, id="records")
+        self._details = TextPane(id="detail")
         self._wake = asyncio.Event()
         self._error = ""
         self._rushed = False  # whether the last read brought more than a screen
 
     def compose(self) -> ComposeResult:
-        yield Static(id="state")
-        yield Static(id="rates")
-        yield Static(id="damage")
+        yield self._state_line
+        yield self._rates_line
+        yield self._damage_line
         with Container(id="body"):
-            yield RecordList(self.window, self._source.face, id="records")
-            yield TextPane(id="detail")
+            yield self._list
+            yield self._details
         yield FilterBar(self._parse, id="filterbar")
 
     def on_mount(self) -> None:
@@ -112,11 +118,7 @@ class LogPane(Vertical):
         self.run_worker(self._pump(), exclusive=True)
 
     def focus_list(self) -> None:
-        self.screen.set_focus(self.query_one(RecordList))
-
-    @property
-    def _list(self) -> RecordList:
-        return self.query_one(RecordList)
+        self.screen.set_focus(self._list)
 
     # ------------------------------------------------------------------------- keys
 
@@ -152,10 +154,10 @@ class LogPane(Vertical):
         self._changed()
 
     def action_detail(self) -> None:
-        self.query_one("#detail").toggle_class("-hidden")
+        self._details.toggle_class("-hidden")
 
     def action_scroll(self, lines: int) -> None:
-        self.query_one("#detail", TextPane).scroll_relative(y=lines, animate=False)
+        self._details.scroll_relative(y=lines, animate=False)
 
     def action_open(self) -> None:
         row = self.window.selected
@@ -253,9 +255,8 @@ class LogPane(Vertical):
         lines = [] if row is None else await asyncio.to_thread(self._source.detail, row, mode, text)
         same_record = bool(self._told) and self._told[0] == key[0]
         self._told = key
-        detail = self.query_one("#detail", TextPane)
-        detail.border_title = f"payload: {mode}"
-        detail.show(lines, keep_place=same_record)
+        self._details.border_title = f"payload: {mode}"
+        self._details.show(lines, keep_place=same_record)
 
     async def _rate(self) -> None:
         """Rates as of now, or of the moment that is looked at."""
@@ -278,14 +279,14 @@ class LogPane(Vertical):
         line = rates_line(bars, found, when, paused=not following)
         if line != self._rates:
             self._rates = line
-            self.query_one("#rates", Static).update(line)
+            self._rates_line.update(line)
 
     # ------------------------------------------------------------------------ drawing
 
     def _draw(self) -> None:
         self._list.empty = self._nothing()
         self._list.refresh()
-        self.query_one("#state", Static).update(self._state())
+        self._state_line.update(self._state())
 
     def _nothing(self) -> str:
         """What is said where there is no row."""
@@ -332,7 +333,7 @@ class LogPane(Vertical):
 
     def _damaged(self, why: str) -> None:
         """Say once that the log is not whole."""
-        shown = self.query_one("#damage", Static)
+        shown = self._damage_line
         self.gaps = True
         if not shown.has_class("-seen"):
             shown.update(Text(f" DAMAGED: {one_line(why)}", "bold white on red", no_wrap=True))

@@ -71,14 +71,18 @@ class TablePane(Vertical, Generic[_Row]):
         self._load, self._cells, self._tell, self._key = load, cells, tell, key
         self._rows: list[_Row] = []
         self._shown = ""
+        # Held, not looked up: a reading may end while the screen is taken down.
+        self._note = Static(" reading …", classes="note")
+        self._table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=False)
+        self._details = TextPane()
 
     def compose(self) -> ComposeResult:
-        yield Static(" reading …", classes="note")
-        yield DataTable(cursor_type="row", zebra_stripes=False)
-        yield TextPane()
+        yield self._note
+        yield self._table
+        yield self._details
 
     def on_show(self) -> None:
-        self.query_one(DataTable).focus()
+        self._table.focus()
         self.run_worker(self._keep_reading(), exclusive=True)
 
     def on_hide(self) -> None:
@@ -89,10 +93,10 @@ class TablePane(Vertical, Generic[_Row]):
             self._fill()
 
     def action_scroll(self, lines: int) -> None:
-        self.query_one(TextPane).scroll_relative(y=lines, animate=False)
+        self._details.scroll_relative(y=lines, animate=False)
 
     def action_move(self, which: str) -> None:
-        getattr(self.query_one(DataTable), f"action_{which}")()
+        getattr(self._table, f"action_{which}")()
 
     async def _keep_reading(self) -> None:
         while True:
@@ -108,11 +112,11 @@ class TablePane(Vertical, Generic[_Row]):
             await asyncio.sleep(max(REFRESH_SECONDS, took * REST_FACTOR))
 
     def _say(self, text: Text) -> None:
-        self.query_one(".note", Static).update(text)
+        self._note.update(text)
 
     def _fill(self) -> None:
         """Show the rows; the cursor stays with its row, the view where it is."""
-        table = self.query_one(DataTable)
+        table = self._table
         chosen = self._selected
         place = table.scroll_offset
         cells = [self._cells(row) for row in self._rows]
@@ -136,14 +140,14 @@ class TablePane(Vertical, Generic[_Row]):
 
     @property
     def _row(self) -> _Row | None:
-        at = self.query_one(DataTable).cursor_row
+        at = self._table.cursor_row
         return self._rows[at] if 0 <= at < len(self._rows) else None
 
     def _detail(self) -> None:
         row = self._row
         name = self._selected
         lines = [] if row is None else list(self._tell(row))
-        self.query_one(TextPane).show(lines, keep_place=name == self._shown)
+        self._details.show(lines, keep_place=name == self._shown)
         self._shown = name
 
     @on(DataTable.RowHighlighted)
