@@ -10,6 +10,7 @@ thread as always, and only the choices are the same.
 from __future__ import annotations
 
 import random
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -59,6 +60,7 @@ class Story:
         self._rng = rng
         self._free = free
         self._outcomes = Outcomes()
+        self._rolled = threading.Event()
         self.log = self._open()
 
     def run(self, steps: int) -> None:
@@ -88,8 +90,10 @@ class Story:
         self.log.close()
 
     def roll(self) -> None:
-        """A new segment; the keeper seals the old one, if nobody reads it."""
+        """A new segment; the keeper seals the old one, which it is handed after the outcome."""
+        self._rolled.clear()
         self._wait(self.log.roll(snapshot(), self.log.next_lsn))
+        assert self._rolled.wait(timeout=10), "the old segment was not handed to the keeper"
         self._round()
 
     def drop(self) -> None:
@@ -141,9 +145,17 @@ class Story:
     def _open(self) -> SqliteLog:
         self._outcomes = Outcomes()
         self.opened_at.append(len(self.recorder.disk.steps))
-        return open_log(
+        log = open_log(
             self.recorder.folder, self._hear, low_space_bytes=0, vfs=self.recorder.vfs_name
         )
+        hand_to_keeper = log._writer.on_rolled
+
+        def rolled(path: Path) -> None:
+            hand_to_keeper(path)
+            self._rolled.set()
+
+        log._writer.on_rolled = rolled
+        return log
 
     def _hear(self, outcome: Outcome) -> None:
         if isinstance(outcome, Committed):
