@@ -3,7 +3,8 @@
 A connection is borrowed for one look-up and goes back afterwards. While it lies idle it
 may be closed: to make room (least recently used first), or because its segment is to be
 sealed or dropped, which an open connection would hold up (`forget`). One whose file was
-replaced under its name (a compaction, also by another process) is not lent again.
+replaced under its name (a compaction, also by another process) is not lent again, nor a
+`StillConnection` to a file that was written to.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ import apsw
 
 from hermes import limits
 from hermes.errors import LogClosedError
-from hermes.log.database import connect_to_read, reading
+from hermes.log.database import StillConnection, connect_to_read, reading, state_of
+
+# What a connection shows: a file, by its inode; a still one, that state of it only.
+_Shown = int | tuple[int, ...]
 
 
 class Connections:
@@ -30,7 +34,7 @@ class Connections:
         self._idle_max = idle_max
         self._lock = threading.Lock()
         # By serial number, so that the oldest is first; a path may occur several times.
-        self._idle: OrderedDict[int, tuple[Path, apsw.Connection, int]] = OrderedDict()
+        self._idle: OrderedDict[int, tuple[Path, apsw.Connection, _Shown]] = OrderedDict()
         self._by_path: dict[Path, list[int]] = {}
         self._forgotten: dict[Path, int] = {}
         self._serial = 0
@@ -42,16 +46,16 @@ class Connections:
 
         Raises LogClosedError after `close`, apsw.CantOpenError if the file is gone.
         """
-        db, inode, epoch = self._take(path)
+        db, shown, epoch = self._take(path)
         sound = False
         try:
             with reading(db):
                 yield db
             sound = True
         finally:
-            self._give_back(path, db, inode, epoch, sound=sound)
+            self._give_back(path, db, shown, epoch, sound=sound)
 
-    def _take(self, path: Path) -> tuple[apsw.Connection, int, int]:
+    def _take(self, path: Path) -> tuple[apsw.Connection, _Shown, int]:
         inode = inode_of(path)
         stale: apsw.Connection | None = None
         with self._lock:
@@ -60,24 +64,26 @@ class Connections:
             epoch = self._forgotten.get(path, 0)
             serials = self._by_path.get(path)
             if serials:
-                _, db, opened = self._idle.pop(serials.pop())
-                if opened == inode:
-                    return db, inode, epoch
+                _, db, shown = self._idle.pop(serials.pop())
+                if shown == (state_of(path) if isinstance(db, StillConnection) else inode):
+                    return db, shown, epoch
                 stale = db
         if stale is not None:
             stale.close()
             self.forget(path)  # the others are of the old file too
             return self._take(path)
-        return connect_to_read(path, vfs=self._vfs), inode, epoch
+        state = state_of(path)
+        db = connect_to_read(path, vfs=self._vfs)
+        return db, state if isinstance(db, StillConnection) else inode, epoch
 
     def _give_back(
-        self, path: Path, db: apsw.Connection, inode: int, epoch: int, *, sound: bool
+        self, path: Path, db: apsw.Connection, shown: _Shown, epoch: int, *, sound: bool
     ) -> None:
         surplus: apsw.Connection | None = db
         with self._lock:
             if sound and not self._closed and self._forgotten.get(path, 0) == epoch:
                 self._serial += 1
-                self._idle[self._serial] = (path, db, inode)
+                self._idle[self._serial] = (path, db, shown)
                 self._by_path.setdefault(path, []).append(self._serial)
                 surplus = self._evict() if len(self._idle) > self._idle_max else None
         if surplus is not None:

@@ -12,6 +12,7 @@ SQL text lives in `schema.py`; transactions and threads belong to the callers.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,13 +48,22 @@ def connect(
     return db
 
 
+class StillConnection(apsw.Connection):
+    """A connection that takes its file for one that never changes, and looks at no WAL.
+
+    What is written meanwhile it does not see: whoever keeps one must look whether the file
+    and its WAL are what they were (`state_of`).
+    """
+
+
 def connect_to_read(path: Path, *, vfs: str = "") -> apsw.Connection:
     """A read-only connection; works with read permission only and on read-only media.
 
     Without write permission SQLite cannot make the -shm file that a WAL needs. If there
-    is nothing in the WAL the file alone is complete, and is read as immutable; if there
-    is, it must not be ignored: raises StoreError. So it does for a rollback journal, which
-    only a writer can make use of; opening the store does (`journals.py`).
+    is nothing in the WAL the file alone is complete, and a StillConnection is opened; if
+    there is, it must not be ignored: raises StoreError. So it does for a rollback journal,
+    which only a writer can make use of; opening the store does (`journals.py`). Any other
+    reason why a WAL cannot be opened, as too many open files, is raised as apsw.Error.
     """
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
@@ -68,6 +78,8 @@ def connect_to_read(path: Path, *, vfs: str = "") -> apsw.Connection:
                 hint="start the server on this folder once: it completes the segment",
                 path=str(path),
             ) from error
+        if _may_write_beside(path):
+            raise
         wal = path.with_name(path.name + "-wal")
         if wal.exists() and wal.stat().st_size > 0:
             raise StoreError(
@@ -75,11 +87,32 @@ def connect_to_read(path: Path, *, vfs: str = "") -> apsw.Connection:
                 hint="copy the folder to a writable place and read it there",
                 path=str(path),
             ) from error
-        return _connect_uri(f"{uri}&immutable=1", vfs)
+        return _connect_uri(f"{uri}&immutable=1", vfs, StillConnection)
 
 
-def _connect_uri(uri: str, vfs: str) -> apsw.Connection:
-    db = apsw.Connection(uri, flags=READ_FLAGS, vfs=vfs or None)
+def _may_write_beside(path: Path) -> bool:
+    """Whether this process can use a -shm file for a segment, or make one."""
+    effective = os.access in os.supports_effective_ids
+    shm = path.with_name(path.name + "-shm")
+    target = shm if shm.exists() else path.parent
+    return os.access(target, os.R_OK | os.W_OK, effective_ids=effective)
+
+
+def state_of(path: Path) -> tuple[int, ...]:
+    """What tells whether a StillConnection shows what there is; empty if there is no file."""
+    try:
+        file = path.stat()
+        wal = path.with_name(path.name + "-wal")
+        wal_bytes = wal.stat().st_size if wal.exists() else 0
+    except FileNotFoundError:
+        return ()
+    return file.st_ino, file.st_size, file.st_mtime_ns, wal_bytes
+
+
+def _connect_uri(
+    uri: str, vfs: str, kind: type[apsw.Connection] = apsw.Connection
+) -> apsw.Connection:
+    db = kind(uri, flags=READ_FLAGS, vfs=vfs or None)
     try:
         db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         for pragma in READ_PRAGMAS:
