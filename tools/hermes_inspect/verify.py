@@ -25,6 +25,7 @@ from hermes.cli.groups import single
 from hermes.cli.running import EXIT_INTERRUPTED, EXIT_USAGE
 from hermes.clock import SystemClock
 from hermes.errors import HermesError, StoreDamagedError
+from hermes.log.chain_walk import Break
 from hermes_inspect.export_options import ExportError, NewerExportError, NoExportError
 from hermes_inspect.store import (
     EXIT_NEWER,
@@ -35,7 +36,6 @@ from hermes_inspect.store import (
     nothing_in,
     store_path,
 )
-from hermes_inspect.verify_chain import Break
 from hermes_inspect.verify_notes import Claims, Keys, UsageError, claims_of, keys_of, read_notes
 from hermes_inspect.verify_store import Looked, OnBytes, Verdict, check_indexes, look, verify_store
 

@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from hermes.errors import StoreError
+from hermes.log.chain_walk import Break
 from hermes.log.facts import SegmentStart
 from hermes.log.scan import SegmentScan
-from hermes_inspect.verify_chain import Break
 from hermes_inspect.verify_walk import Claim, contradiction
 
 _GONE = frozenset({"unreadable", "missing"})

@@ -14,10 +14,11 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from hermes.log.chain import genesis
+from hermes.log.chain_walk import Break, Kept, Walked
 from hermes.log.facts import Mark, SegmentStart
 from hermes.log.record import Kind
+from hermes.log.seal_check import seal_breaks
 from hermes.log.v1 import log_pb2
-from hermes_inspect.verify_chain import Break, Kept, Walked
 
 _Body = TypeVar("_Body", log_pb2.SegmentSealed, log_pb2.SegmentDropped, log_pb2.Lost)
 
@@ -248,33 +249,7 @@ def _seal(
     walked = before.walked
     if walked.breaks:
         return  # what is wrong is named; the seal would only repeat it
-    has_offsets = walked.first_offset is not None and walked.next_offset is not None
-    seen = {
-        "first_lsn": before.first_lsn,
-        "last_lsn": walked.last_lsn,
-        "records": walked.records,
-        "first_offset": walked.first_offset,
-        "last_offset": walked.next_offset - 1 if has_offsets and walked.next_offset else None,
-        "lowest_touched": walked.lowest,
-        "highest_touched": walked.highest,
-        "chain": walked.chain,
-    }
-    for field, found in seen.items():
-        optional = field.endswith(("offset", "touched"))
-        told = getattr(body, field) if not optional or body.HasField(field) else None
-        if told != found:
-            yield Break(
-                "seal",
-                f"the seal of {before.name} (record {seal.lsn}) says another {field}",
-                segment.name,
-                seal.lsn,
-                expected=_text(told),
-                found=_text(found),
-            )
-
-
-def _text(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+    yield from seal_breaks(before.name, before.first_lsn, walked, body, segment.name, seal.lsn)
 
 
 def _lost_before(segment: SegmentSeen, start: SegmentStart, end: Mark, whole: Whole) -> bool:

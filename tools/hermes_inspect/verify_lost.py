@@ -12,11 +12,11 @@ from typing import Final
 
 from hermes.errors import StoreError
 from hermes.log.catalog import list_segments
+from hermes.log.chain_walk import Break
+from hermes.log.missing_payloads import Announced, Gone
 from hermes.log.scan import SegmentScan
 from hermes.log.schema import INTEGER_MAX
-from hermes_inspect.verify_chain import Break
 from hermes_inspect.verify_joints import SegmentSeen
-from hermes_inspect.verify_retired import Announced, Gone
 
 _READ_BYTES: Final = 4 * 1024 * 1024
 

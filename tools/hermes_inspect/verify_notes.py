@@ -15,8 +15,8 @@ import msgspec
 
 from hermes.checkpoint import format_time, parse_checkpoint, split_notes
 from hermes.errors import HermesError
+from hermes.log.chain_walk import Break
 from hermes.signed_note import NoteError, VerifierKey, parse_key
-from hermes_inspect.verify_chain import Break
 from hermes_inspect.verify_walk import Claim
 
 # As the server names it (docs/log-format.md).

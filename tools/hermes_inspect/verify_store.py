@@ -27,11 +27,11 @@ import msgspec
 
 from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log.catalog import list_segments
+from hermes.log.chain_walk import Break, Walked
 from hermes.log.facts import Mark, SegmentStart
 from hermes.log.head import FILE_NAME, HeadRead, read_head
 from hermes.log.scan import SegmentScan
 from hermes_inspect.store import UnreadableStoreError, require_readable
-from hermes_inspect.verify_chain import Break, Walked
 from hermes_inspect.verify_claims import Links, judge_claims
 from hermes_inspect.verify_joints import SegmentSeen, Whole, judge, judge_head, merge
 from hermes_inspect.verify_lost import lost_payloads

@@ -2,7 +2,7 @@
 
 A piece is a range of lsns in one segment file. Its worker opens the file, walks the rows,
 checks the signatures of the checkpoints it meets, closes the file, and answers with plain
-data. Where rows cannot be read it looks for the next ones that can.
+data.
 
 Judging pieces against each other, and choosing them, is the work of the modules beside.
 """
@@ -17,16 +17,15 @@ from google.protobuf.message import DecodeError
 
 from hermes.checkpoint import parse_checkpoint
 from hermes.errors import StoreError
+from hermes.log.chain_walk import Break, ChainWalk, Kept, Walked
 from hermes.log.record import Kind
 from hermes.log.scan import SegmentScan
+from hermes.log.segment_walk import walk_rows
 from hermes.log.v1 import log_pb2
 from hermes.signed_note import NoteError, VerifierKey, parse_key
-from hermes_inspect.verify_chain import Break, ChainWalk, Kept, Walked
 
 # Read in one transaction: some milliseconds, so that nobody waits for it.
 READ_BYTES: Final = 4 * 1024 * 1024
-# Places in one piece behind which reading goes on; then the rest of it is given up.
-PLACES_MAX: Final = 20
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -66,7 +65,7 @@ def walk_piece(piece: Piece, keys: tuple[str, ...], store_id: str) -> PieceWalke
     try:
         with SegmentScan(piece.path) as scan:
             walk = ChainWalk(piece.first_lsn, _chain_before(scan, piece), segment=name)
-            _walk(scan, piece, walk)
+            walk_rows(scan, walk, piece.last_lsn, read_bytes=READ_BYTES)
             return _checked(scan, walk, [parse_key(key) for key in keys], store_id)
     except StoreError as error:
         if walk.seen.last_lsn < piece.last_lsn:
@@ -83,51 +82,6 @@ def _chain_before(scan: SegmentScan, piece: Piece) -> bytes | None:
         return scan.chain_at(piece.first_lsn - 1)
     except StoreError:
         return None
-
-
-def _walk(scan: SegmentScan, piece: Piece, walk: ChainWalk) -> None:
-    places = 0
-    at = piece.first_lsn
-    while at <= piece.last_lsn:
-        try:
-            rows = scan.rows(at, piece.last_lsn, limit_bytes=READ_BYTES)
-        except StoreError as error:
-            places += 1
-            go_on = places <= PLACES_MAX and at < piece.last_lsn
-            found = _next_readable(scan, at, piece.last_lsn) if go_on else None
-            at = (piece.last_lsn if found is None else found - 1) + 1
-            walk.skip(at - 1, error.message)
-            continue
-        if not rows:
-            break
-        walk.take(rows)
-        at = rows[-1][0] + 1
-    walk.end(piece.last_lsn)
-
-
-def _readable(scan: SegmentScan, lsn: int, last_lsn: int) -> bool:
-    try:
-        return bool(scan.rows(lsn, last_lsn, limit_bytes=1))
-    except StoreError:
-        return False
-
-
-def _next_readable(scan: SegmentScan, bad_lsn: int, last_lsn: int) -> int | None:
-    """The first lsn after a bad one from which rows can be read again, by leaps and bisection."""
-    bad, step = bad_lsn, 1
-    good = min(bad + 1, last_lsn)
-    while not _readable(scan, good, last_lsn):
-        if good == last_lsn:
-            return None
-        bad, step = good, step * 2
-        good = min(bad_lsn + step, last_lsn)
-    while good - bad > 1:
-        middle = (good + bad) // 2
-        if _readable(scan, middle, last_lsn):
-            good = middle
-        else:
-            bad = middle
-    return good
 
 
 # ----------------------------------------------------------- checkpoints in the log

@@ -7,7 +7,7 @@ segment, an export, a stream.
 
 Checked here: lsns are dense, links are what they should be, payloads hash to what the
 chain covers, offsets of publishes are dense, hulls are within bounds. What segments say of
-each other is judged in `verify_joints.py`.
+each other is not: the inspector's verify judges that, after its walks.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import msgspec
 
 from hermes.limits import RECORD_HULL_MAX
 from hermes.log.chain import hash_payload, link
+from hermes.log.missing_payloads import Gone
 from hermes.log.record import FIRST_RARE_KIND, Kind
-from hermes_inspect.verify_retired import Gone
 
 # A record as stored, in this order: lsn, at_ns, kind, key, first, last, body, payload (salt
 # and content, None when retired), payload_hash and chain.

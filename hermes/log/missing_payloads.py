@@ -18,9 +18,10 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from google.protobuf.message import DecodeError
 
-from hermes.broker.ranges import Range, decode_deltas
-from hermes.errors import DataLossError
+from hermes.errors import StoreDamagedError
+from hermes.log.bodies import compacted_ranges
 from hermes.log.record import Kind
+from hermes.log.retired import Range
 from hermes.log.v1 import log_pb2
 
 
@@ -62,8 +63,8 @@ class Announced:
         elif kind == Kind.SEGMENT_COMPACTED:
             try:
                 compacted = log_pb2.SegmentCompacted.FromString(body)
-                named = decode_deltas(first, last, compacted.retired) if ranged else ()  # type: ignore[arg-type]
-            except (DecodeError, DataLossError):
+                named = compacted_ranges(first, last, body)
+            except (DecodeError, StoreDamagedError):
                 return
             self._offsets.setdefault(compacted.first_lsn, []).extend(named)
 

@@ -9,8 +9,8 @@ import pytest
 
 from hermes.limits import RECORD_HULL_MAX
 from hermes.log.chain import genesis, hash_payload, link
+from hermes.log.chain_walk import BREAKS_MAX, Break, ChainWalk, Row
 from hermes.log.record import Kind
-from hermes_inspect.verify_chain import BREAKS_MAX, Break, ChainWalk, Row
 from tests.support import tampering
 
 START = genesis("5f0c3b52-9f44-4b87-8e0f-3a1c7f1a2b3c")
