@@ -46,7 +46,7 @@ def seal_record(facts: SegmentFacts, snapshot: Record) -> Record:
 def sealed_facts(body: bytes, first_at_ns: int, last_at_ns: int, base_offset: int) -> SegmentFacts:
     """A SegmentSealed read back, with what it does not carry: times, and the next offset
     at the segment's start. Raises StoreDamagedError if it cannot be parsed."""
-    seal = _parse(log_pb2.SegmentSealed(), body)
+    seal = parse_seal(body)
     last_offset = seal.last_offset if seal.HasField("last_offset") else None
     return SegmentFacts(
         first_lsn=seal.first_lsn,
@@ -60,6 +60,11 @@ def sealed_facts(body: bytes, first_at_ns: int, last_at_ns: int, base_offset: in
         first_at_ns=first_at_ns,
         last_at_ns=last_at_ns,
     )
+
+
+def parse_seal(body: bytes) -> log_pb2.SegmentSealed:
+    """A SegmentSealed as it stands. Raises StoreDamagedError if it cannot be parsed."""
+    return _parse(log_pb2.SegmentSealed(), body)
 
 
 def lost_record(log_end: Mark, head: Mark, at_ns: int, engine_time_ns: int) -> Record:

@@ -1,4 +1,4 @@
-"""[P] A segment's seal against what a walk over the segment saw.
+"""[P] What a segment says of itself, and its seal, against what a walk over it saw.
 
 The seal is the first record of the segment behind: it says what the one before it holds.
 """
@@ -8,7 +8,50 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hermes.log.chain_walk import Break, Walked
+from hermes.log.facts import SegmentStart
 from hermes.log.v1 import log_pb2
+
+
+def meta_breaks(name: str, first_lsn: int, start: SegmentStart, store_id: str) -> Iterator[Break]:
+    """A meta table that speaks of another store, or of another segment than its name does."""
+    if start.store_id != store_id:
+        yield Break(
+            "meta",
+            f"{name} belongs to another store",
+            name,
+            expected=store_id,
+            found=start.store_id,
+        )
+    if start.first_lsn != first_lsn:
+        yield Break(
+            "meta",
+            f"{name} says that it begins with record {start.first_lsn}",
+            name,
+            first_lsn,
+            expected=str(first_lsn),
+            found=str(start.first_lsn),
+        )
+
+
+def first_publish_breaks(name: str, start: SegmentStart, walked: Walked) -> Iterator[Break]:
+    """A first publish with another offset than its segment begins with."""
+    expected = start.before.next_offset
+    if walked.first_offset is not None and not walked.gaps and walked.first_offset != expected:
+        yield not_next(walked, expected, name)
+
+
+def not_next(walked: Walked, expected: int | None, segment: str) -> Break:
+    """The first publish of a walk has another offset than expected."""
+    lsn, found = walked.first_publish_lsn, walked.first_offset
+    return Break(
+        "offsets",
+        f"record {lsn} (offset {found}) is not the next publish",
+        segment,
+        lsn,
+        offset=found,
+        expected=str(expected),
+        found=str(found),
+    )
 
 
 def seal_breaks(

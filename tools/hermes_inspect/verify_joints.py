@@ -17,7 +17,7 @@ from hermes.log.chain import genesis
 from hermes.log.chain_walk import Break, Kept, Walked
 from hermes.log.facts import Mark, SegmentStart
 from hermes.log.record import Kind
-from hermes.log.seal_check import seal_breaks
+from hermes.log.seal_check import first_publish_breaks, meta_breaks, not_next, seal_breaks
 from hermes.log.v1 import log_pb2
 
 _Body = TypeVar("_Body", log_pb2.SegmentSealed, log_pb2.SegmentDropped, log_pb2.Lost)
@@ -53,7 +53,7 @@ def merge(pieces: Iterable[Walked], segment: str) -> Walked:
     for piece in others:
         known = whole.next_offset is not None and piece.first_offset is not None
         if known and not whole.gaps + piece.gaps and piece.first_offset != whole.next_offset:
-            whole.breaks.append(_not_next(piece, whole.next_offset, segment))
+            whole.breaks.append(not_next(piece, whole.next_offset, segment))
         whole.last_lsn = piece.last_lsn
         whole.chain = piece.chain
         for name in ("records", "bytes", "payloads", "retired", "gaps", "more_breaks"):
@@ -80,19 +80,6 @@ def _either(
     return choose(found) if found else None
 
 
-def _not_next(walked: Walked, expected: int | None, segment: str) -> Break:
-    lsn, found = walked.first_publish_lsn, walked.first_offset
-    return Break(
-        "offsets",
-        f"record {lsn} (offset {found}) is not the next publish",
-        segment,
-        lsn,
-        offset=found,
-        expected=str(expected),
-        found=str(found),
-    )
-
-
 def judge(segments: list[SegmentSeen], store_id: str, *, oldest_went: bool = False) -> Whole:
     """Everything between the segments of a store, oldest first. There is at least one.
 
@@ -105,7 +92,7 @@ def judge(segments: list[SegmentSeen], store_id: str, *, oldest_went: bool = Fal
     for segment in segments:
         start, breaks = segment.start, whole.breaks
         if start is not None:
-            breaks += _meta(segment, start, store_id)
+            breaks += meta_breaks(segment.name, segment.first_lsn, start, store_id)
             if before is None and oldest_went:
                 pass
             elif before is None:
@@ -113,34 +100,12 @@ def judge(segments: list[SegmentSeen], store_id: str, *, oldest_went: bool = Fal
             else:
                 breaks += _joint(before, segment, start, whole)
             walked = segment.walked
-            known = walked.first_offset is not None and not walked.gaps
-            if known and walked.first_offset != start.before.next_offset:
-                breaks.append(_not_next(walked, start.before.next_offset, segment.name))
+            breaks += first_publish_breaks(segment.name, start, walked)
             whole.next_offset = (
                 start.before.next_offset if walked.next_offset is None else walked.next_offset
             )
         before = segment
     return whole
-
-
-def _meta(segment: SegmentSeen, start: SegmentStart, store_id: str) -> Iterator[Break]:
-    if start.store_id != store_id:
-        yield Break(
-            "meta",
-            f"{segment.name} belongs to another store",
-            segment.name,
-            expected=store_id,
-            found=start.store_id,
-        )
-    if start.first_lsn != segment.first_lsn:
-        yield Break(
-            "meta",
-            f"{segment.name} says that it begins with record {start.first_lsn}",
-            segment.name,
-            segment.first_lsn,
-            expected=str(segment.first_lsn),
-            found=str(start.first_lsn),
-        )
 
 
 def _differs(segment: str, what: str, wanted: object, got: object) -> Iterator[Break]:
