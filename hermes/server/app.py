@@ -40,6 +40,7 @@ from hermes.server.host import Host
 from hermes.server.logs import get_logger
 from hermes.server.metrics_endpoint import MetricsEndpoint
 from hermes.server.metrics_reading import MetricsReader
+from hermes.server.scrub import Scrub
 from hermes.server.sessions import stopping_error
 from hermes.server.starting import Known, make_collector, open_host
 from hermes.server.upkeep import Upkeep
@@ -69,6 +70,7 @@ class Server:
         self._by_the_clock: list[asyncio.Task[None]] = []
         self._disk_watch: DiskWatch | None = None
         self.healing = Healing()
+        self.scrub = Scrub(config, self._clock)
         self._stopping = False
         self._watcher: asyncio.Task[None] | None = None
         self._failure: asyncio.Future[None] | None = None
@@ -81,7 +83,12 @@ class Server:
         self._metrics: MetricsEndpoint | None = None
         if config.metrics_addr is not None:
             reader = MetricsReader(
-                self.host, lambda: self._endpoint.serving, self._sinks, self.healing, self._clock
+                self.host,
+                lambda: self._endpoint.serving,
+                self._sinks,
+                self.healing,
+                self.scrub,
+                self._clock,
             )
             self._metrics = MetricsEndpoint(config.metrics_addr, reader.read)
         try:
@@ -154,6 +161,7 @@ class Server:
             was_low = self._disk_watch is not None and self._disk_watch.low
             self._disk_watch = DiskWatch(host.log, self._config.store_path, was_low=was_low)
             self._by_the_clock.append(asyncio.create_task(self._disk_watch.run()))
+        self.scrub.start(host.log)
 
     async def _close_host(self, sinks_secs: float = 0.0) -> None:
         """Close the log. With `sinks_secs` its end is signed, and sinks get so long to take it."""
@@ -161,6 +169,7 @@ class Server:
         for task in self._by_the_clock:
             task.cancel()
         self._by_the_clock.clear()
+        await asyncio.to_thread(self.scrub.stop)
         if host is not None:
             await host.close()
         checkpoints, self._checkpoints = self._checkpoints, None

@@ -251,6 +251,19 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = limits.BACKUP_BYTES_PER_SEC
 
+    scrub_bytes_per_sec: Annotated[
+        int,
+        count(
+            "HERMES_SCRUB_RATE",
+            "Bytes per second at which old segments are read again and checked; 0: never.",
+            low=0,
+            high=64 * 1024 * limits.MIB,
+        ),
+    ] = limits.SCRUB_BYTES_PER_SEC
+    scrub_interval_secs: Annotated[
+        float, seconds("HERMES_SCRUB_INTERVAL", "Rest between two such passes over the store.")
+    ] = 7 * DAY_SECS
+
     shutdown_grace_secs: Annotated[
         float, seconds("HERMES_SHUTDOWN_GRACE", "How long a stop waits for its clients.", 0)
     ] = 10

@@ -82,14 +82,25 @@ class BrokerReading(msgspec.Struct, frozen=True, kw_only=True):
     sinks: tuple[SinkReading, ...]
 
 
+class ScrubReading(msgspec.Struct, frozen=True, kw_only=True):
+    """The scrub of old segments; `last_pass_at_secs` is Unix time, None before the first end."""
+
+    passes: int
+    segments: int
+    bytes: int
+    damaged: int
+    last_pass_at_secs: float | None
+
+
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
-    """A server at one moment; `broker` is None while it has no open log."""
+    """A server at one moment; `broker` is None while it has no open log, `scrub` without one."""
 
     serving: bool
     failures: int
     reopenings: int
     open_refusals: int
     last_outage_secs: float
+    scrub: ScrubReading | None
     broker: BrokerReading | None
 
 
@@ -126,6 +137,19 @@ _OF_SERVER: Final = (
         "log_last_outage_seconds",
         "From the last failure until it was served again; 0 before the first.",
         lambda r: r.last_outage_secs,
+    ),
+)
+_OF_SCRUB: Final = (
+    _counter("scrub_passes", "Ends of a pass over all old segments.", lambda r: r.passes),
+    _counter("scrub_segments", "Old segments that were checked.", lambda r: r.segments),
+    _counter("scrub_bytes", "Bytes of old segments that were checked.", lambda r: r.bytes),
+    _gauge(
+        "scrub_damaged_segments", "Segments that were found damaged by it.", lambda r: r.damaged
+    ),
+    _gauge(
+        "scrub_last_pass_timestamp_seconds",
+        "When the last pass ended, Unix time.",
+        lambda r: r.last_pass_at_secs,
     ),
 )
 _OF_LOG: Final = (
@@ -187,6 +211,7 @@ def families(reading: Reading | None) -> Iterator[Metric]:
     store = None if log is None else {"store_id": log.store_id}
     yield _info("store", "The store that is open.", store)
     yield from _scalars(_OF_SERVER, reading)
+    yield from _scalars(_OF_SCRUB, None if reading is None else reading.scrub)
     yield from _scalars(_OF_LOG, log)
     yield from _scalars(_OF_BROKER, broker)
     yield from _labelled(_OF_CONSUMER, "consumer", () if broker is None else broker.shown)

@@ -34,8 +34,10 @@ from hermes.server.metrics import (
     ConsumerReading,
     LogReading,
     Reading,
+    ScrubReading,
     SinkReading,
 )
+from hermes.server.scrub import Scrub
 from hermes.server.settings import NS_PER_SEC
 
 # Of one scrape, for counting lags; the count that is under way then is finished. A count
@@ -58,12 +60,14 @@ class MetricsReader:
         is_serving: Callable[[], bool],
         get_sinks: Callable[[], Sequence[Sink]],
         healing: Healing,
+        scrub: Scrub,
         clock: Clock,
     ) -> None:
         self._get_host = get_host
         self._is_serving = is_serving
         self._get_sinks = get_sinks
         self._healing = healing
+        self._scrub = scrub
         self._clock = clock
 
     async def read(self) -> Reading:
@@ -79,6 +83,7 @@ class MetricsReader:
             reopenings=healing.reopenings,
             open_refusals=healing.refusals,
             last_outage_secs=healing.last_outage_secs,
+            scrub=_scrub_reading(self._scrub) if self._scrub.enabled else None,
             broker=broker,
         )
 
@@ -122,6 +127,17 @@ class MetricsReader:
                 break
             lags[position, filters] = reader.count_messages(position, matcher(filters))
         return lags
+
+
+def _scrub_reading(scrub: Scrub) -> ScrubReading:
+    ended_ns = scrub.last_pass_at_ns
+    return ScrubReading(
+        passes=scrub.passes,
+        segments=scrub.segments_checked,
+        bytes=scrub.bytes_checked,
+        damaged=len(scrub.damaged),
+        last_pass_at_secs=ended_ns / NS_PER_SEC if ended_ns else None,
+    )
 
 
 def _log_reading(host: Host, segments: list[SegmentInfo] | None) -> LogReading:

@@ -23,7 +23,8 @@ from tests.support.faults.server import ServerProcess
 
 COUNT = 500
 HALF = 250  # where the consumer `inside` has got to
-ENVIRONMENT = {"HERMES_SEGMENT_BYTES": "262144"}
+# Without the scrub: it would read the bytes, and keep pages of them, before they are changed.
+ENVIRONMENT = {"HERMES_SEGMENT_BYTES": "262144", "HERMES_SCRUB_RATE": "0"}
 
 
 def payload(n: int) -> bytes:

@@ -16,6 +16,7 @@ from hermes.server.metrics import (
     ConsumerReading,
     LogReading,
     Reading,
+    ScrubReading,
     ServerCollector,
     SinkReading,
     families,
@@ -57,6 +58,7 @@ READING = Reading(
     reopenings=1,
     open_refusals=5,
     last_outage_secs=0.25,
+    scrub=ScrubReading(passes=21, segments=63, bytes=8192, damaged=1, last_pass_at_secs=1.5e9),
     broker=BROKER,
 )
 
@@ -80,6 +82,9 @@ def test_everything_in_a_reading_is_told() -> None:
     assert (found["log_oldest_offset"], found["log_queued_bytes"]) == (2, 512)
     assert (found["log_free_bytes"], found["log_low_space"]) == (10**12, 1)
     assert found["log_full"] == 1
+    assert (found["scrub_passes_total"], found["scrub_segments_total"]) == (21, 63)
+    assert (found["scrub_bytes_total"], found["scrub_damaged_segments"]) == (8192, 1)
+    assert found["scrub_last_pass_timestamp_seconds"] == 1.5e9
     assert (found["log_commits_total"], found["log_segments"], found["log_bytes"]) == (7, 3, 90_000)
     assert (found["streams"], found["subscriptions"]) == (4, 5)
     assert found["live_dropped_messages_total"] == 6
@@ -97,7 +102,7 @@ def test_everything_in_a_reading_is_told() -> None:
 
 
 def test_what_nobody_can_know_is_absent() -> None:
-    without_log = scraped(msgspec.structs.replace(READING, serving=False, broker=None))
+    without_log = scraped(msgspec.structs.replace(READING, serving=False, scrub=None, broker=None))
     assert {name for name, _ in without_log.samples} == {
         "hermes_build_info",
         "hermes_serving",
@@ -107,6 +112,10 @@ def test_what_nobody_can_know_is_absent() -> None:
         "hermes_log_last_outage_seconds",
     }
     assert without_log["serving"] == 0
+    before_first = ScrubReading(passes=0, segments=0, bytes=0, damaged=0, last_pass_at_secs=None)
+    found = scraped(msgspec.structs.replace(READING, scrub=before_first))
+    assert found["scrub_passes_total"] == 0
+    assert not found.of("scrub_last_pass_timestamp_seconds")
     unread = msgspec.structs.replace(LOG, segments=None, segment_bytes=None)
     broker = msgspec.structs.replace(BROKER, log=unread)
     found = scraped(msgspec.structs.replace(READING, broker=broker))
