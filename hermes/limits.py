@@ -139,8 +139,8 @@ BACKUP_ROLL_BYTES: Final = 16 * MIB
 # Half of what a modest disk writes: the other half is for the commits beside it.
 BACKUP_BYTES_PER_SEC: Final = 64 * MIB
 
-# A check of old segments shares the interpreter with serving: at this pace it takes 3 % of it
-# where records are smallest, and 0.4 % with large batches.
+# A check of old segments shares the interpreter with serving: at this pace it takes 4 % of it
+# where records are smallest, and less than 1 % with large batches.
 SCRUB_BYTES_PER_SEC: Final = 4 * MIB
 # The largest limit of a store's size that may be set: 1 EiB.
 STORE_BYTES_MAX: Final = 1 << 60
