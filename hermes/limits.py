@@ -138,7 +138,6 @@ READ_BATCHES_MAX: Final = 1_024
 BACKUP_ROLL_BYTES: Final = 16 * MIB
 # Half of what a modest disk writes: the other half is for the commits beside it.
 BACKUP_BYTES_PER_SEC: Final = 64 * MIB
-
 # A check of old segments shares the interpreter with serving: at this pace it takes 4 % of it
 # where records are smallest, and less than 1 % with large batches.
 SCRUB_BYTES_PER_SEC: Final = 4 * MIB
