@@ -20,6 +20,7 @@ from hermes.log.held import Held, read_held
 from hermes.log.reader import SqliteReader
 from hermes.log.record import Kind
 from hermes.log.retired import Range, joined
+from hermes.log.rows import announcements, first_numbers
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ def first_cut(db: apsw.Connection, retired: Sequence[Range]) -> Range | None:
     """A range that does not consist of whole batches of a segment; None if all do."""
     for statement, bound in ((schema.NOT_FIRST, 0), (schema.NOT_LAST, 1)):
         offsets = [pair[bound] for pair in retired]
-        row = db.execute(statement, (msgspec.json.encode(offsets).decode(),)).fetchone()
+        row = first_numbers(db, statement, (msgspec.json.encode(offsets).decode(),))
         if row is not None:
             return retired[offsets.index(row[0])]
     return None
@@ -88,7 +89,7 @@ def first_cut(db: apsw.Connection, retired: Sequence[Range]) -> Range | None:
 def _named(db: apsw.Connection, first_lsn: int, after_lsn: int) -> list[tuple[int, list[Range]]]:
     return [
         (lsn, compacted_ranges(first, last, body))
-        for lsn, first, last, body in db.execute(schema.ANNOUNCED, (after_lsn,))
+        for lsn, first, last, body in announcements(db, after_lsn)
         if compacted_segment(body) == first_lsn
     ]
 
@@ -102,7 +103,7 @@ def _run(
     db: apsw.Connection, first_lsn: int, after_lsn: int, newest_lsn: int
 ) -> Iterator[list[Range]]:
     expected = newest_lsn
-    for lsn, first, last, body in db.execute(schema.ANNOUNCED, (after_lsn,)):
+    for lsn, first, last, body in announcements(db, after_lsn):
         if lsn > newest_lsn:
             continue
         if lsn != expected or compacted_segment(body) != first_lsn:

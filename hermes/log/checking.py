@@ -12,8 +12,8 @@ opening recomputes its tail, and an error there is a failed log.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
 import apsw
 
@@ -22,19 +22,48 @@ from hermes.log import schema
 from hermes.log.catalog import Entry
 from hermes.log.chain import hash_payload, link
 from hermes.log.record import StoredRecord
+from hermes.log.rows import Proof, typed
 
-# What SQLite, or a value of another type than was written, says about one file. Not what
-# says something about the process: no memory, no descriptors, a file that is away.
-DAMAGE: Final = (
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.FormatError,
-    apsw.IOError,
-    apsw.SQLError,
-    StoreDamagedError,
-    TypeError,
-    ValueError,
+_Answer = TypeVar("_Answer")
+
+# What says something about a file's bytes: SQLite met them, or a check where they became
+# values (`rows.py`; a text that is none fails in apsw). Never an error of Python: that is a
+# fault of this program, and a sound segment must not pay for it.
+_DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError, StoreDamagedError)
+# Of the errors of reading, those of the medium. The others (no memory, no descriptor, no
+# permission, a lock) are the process's, and pass.
+_MEDIUM: Final = frozenset(
+    {
+        apsw.SQLITE_IOERR_READ,
+        apsw.SQLITE_IOERR_SHORT_READ,
+        apsw.SQLITE_IOERR_DATA,
+        apsw.SQLITE_IOERR_CORRUPTFS,
+    }
 )
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether what a look-up met says something about the segment's bytes."""
+    if isinstance(error, apsw.IOError):
+        # apsw's stubs do not know the attribute.
+        return getattr(error, "extendedresult", 0) in _MEDIUM
+    return isinstance(error, _DAMAGE)
+
+
+def ask(db: apsw.Connection, question: Callable[[apsw.Connection], _Answer]) -> _Answer:
+    """Ask a segment. SQLite finds fault with a statement of ours, or with what the file says
+    its tables are: only the latter is raised as StoreDamagedError."""
+    try:
+        return question(db)
+    except apsw.SQLError as error:
+        if _has_our_tables(db):
+            raise
+        raise StoreDamagedError(f"its tables are not what they were: {error}") from error
+
+
+def _has_our_tables(db: apsw.Connection) -> bool:
+    written = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL")}
+    return written >= {*schema.TABLES, *schema.INDEXES}
 
 
 def prove(db: apsw.Connection, entry: Entry, records: Iterable[StoredRecord]) -> None:
@@ -53,11 +82,13 @@ def _is_genuine(db: apsw.Connection, record: StoredRecord) -> bool:
     row = db.execute(schema.PROOF, (record.lsn,)).fetchone()
     if row is None:
         return False
-    salt, before = row
-    if record.payload is not None and hash_payload(salt + record.payload) != record.payload_hash:
-        return False
+    proof = typed(row, Proof)
+    if record.payload is not None:
+        salted = (proof.salt or b"") + record.payload
+        if hash_payload(salted) != record.payload_hash:
+            return False
     chain = link(
-        before,
+        proof.before,
         record.lsn,
         record.at_ns,
         record.kind,
@@ -82,7 +113,7 @@ def check_line_end(entry: Entry, at: int, before_offset: int) -> None:
 
 
 def told(entry: Entry, error: Exception) -> SegmentDamagedError:
-    """An error of `DAMAGE` that came up in a sealed segment, as one about that segment."""
+    """An error that `is_damage` and came up in a sealed segment, as one about that segment."""
     if isinstance(error, SegmentDamagedError):
         return error
     if isinstance(error, StoreDamagedError):

@@ -150,7 +150,7 @@ def reading(db: apsw.Connection) -> Iterator[apsw.Connection]:
             db.execute("ROLLBACK")
 
 
-def fetch_one(db: apsw.Connection, sql: str, parameters: Sequence[int | str] = ()) -> Any:
+def fetch_one(db: apsw.Connection, sql: str, parameters: Sequence[int | str | bytes] = ()) -> Any:
     """The only row of a statement that must have one. Raises StoreDamagedError if it has none."""
     row = db.execute(sql, parameters).fetchone()
     if row is None:

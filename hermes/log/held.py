@@ -22,6 +22,7 @@ import msgspec
 from hermes.errors import StoreDamagedError
 from hermes.log import schema
 from hermes.log.retired import Range
+from hermes.log.rows import numbers_or_null, typed
 
 SAMPLE_RECORDS: Final = 64
 # Evenly spread and never in step with a pattern of the records: fractions of the golden ratio.
@@ -39,12 +40,20 @@ class Held(msgspec.Struct, frozen=True):
     retired: tuple[Range, ...] = ()
 
 
+class _Told(msgspec.Struct, frozen=True, array_like=True):
+    """What a compacted file's meta says of it."""
+
+    payload_bytes: int
+    compacted_lsn: int
+    retired: str
+
+
 def read_held(db: apsw.Connection, first_lsn: int, last_lsn: int) -> Held:
     """Ask a segment's file; inside a transaction. Raises apsw.Error, StoreDamagedError."""
-    meta = {str(row[0]): row[1] for row in db.execute(schema.META)}
+    meta = {row[0]: row[1] for row in db.execute(schema.META)}
     if "compacted_lsn" in meta:
-        retired = decode_retired(meta["retired"])
-        return Held(meta["payload_bytes"], meta["compacted_lsn"], retired)
+        told = typed((meta.get("payload_bytes"), meta["compacted_lsn"], meta.get("retired")), _Told)
+        return Held(told.payload_bytes, told.compacted_lsn, decode_retired(told.retired))
     records = last_lsn - first_lsn + 1
     if records <= SAMPLE_RECORDS:
         lsns = list(range(first_lsn, last_lsn + 1))
@@ -59,7 +68,7 @@ def read_held(db: apsw.Connection, first_lsn: int, last_lsn: int) -> Held:
 def _payload_bytes(db: apsw.Connection, lsn: int) -> Iterator[int]:
     """Of one record, if it is there. A damaged page is for those to name who read the record."""
     try:
-        for (size,) in db.execute(schema.PAYLOAD_BYTES, (lsn,)):
+        for (size,) in numbers_or_null(db, schema.PAYLOAD_BYTES, (lsn,)):
             yield size or 0
     except apsw.CorruptError:
         return

@@ -22,10 +22,20 @@ import apsw
 
 from hermes import limits
 from hermes.log import schema
-from hermes.log.database import fetch_one
 from hermes.log.page import Page
 from hermes.log.port import KeyFilter
-from hermes.log.record import StoredRecord
+from hermes.log.rows import (
+    Key,
+    Numbers,
+    first_numbers,
+    hull_of,
+    numbers,
+    numbers_or_null,
+    one_of,
+    one_record,
+    records,
+    typed,
+)
 from hermes.log.schema import INTEGER_MAX
 
 
@@ -52,25 +62,26 @@ class Filters:
         """The ids that match; a dictionary that grew is asked about what is new."""
         with self._lock:
             matches = self._known.pop((keys, first_lsn), None) or _Matches()
-            for key_id, text in db.execute(schema.KEYS_AFTER, (matches.seen,)):
-                if keys(text):
-                    matches.ids.add(key_id)
-                matches.seen = key_id
+            for row in db.execute(schema.KEYS_AFTER, (matches.seen,)):
+                key = typed(row, Key)
+                if keys(key.text):
+                    matches.ids.add(key.id)
+                matches.seen = key.id
             self._known[keys, first_lsn] = matches
             if len(self._known) > limits.FILTERS_CACHED_MAX:
                 self._known.popitem(last=False)
         return matches.ids
 
 
-def batch_at(db: apsw.Connection, offset: int) -> tuple[int, int, int, int] | None:
+def batch_at(db: apsw.Connection, offset: int) -> Numbers | None:
     """(lsn, first, last, at_ns) of the publish that holds an offset."""
-    row = db.execute(schema.PUBLISH_AT, (offset,)).fetchone()
+    row = first_numbers(db, schema.PUBLISH_AT, (offset,))
     return row if row is not None and row[2] >= offset else None
 
 
-def batch_from(db: apsw.Connection, offset: int) -> tuple[int, int, int, int] | None:
+def batch_from(db: apsw.Connection, offset: int) -> Numbers | None:
     """(lsn, first, last, at_ns) of the publish that holds an offset, or of the next one."""
-    return batch_at(db, offset) or db.execute(schema.PUBLISH_AFTER, (offset,)).fetchone()
+    return batch_at(db, offset) or first_numbers(db, schema.PUBLISH_AFTER, (offset,))
 
 
 def publishes_in(
@@ -90,22 +101,22 @@ def publishes_in(
         return _considered(db, from_offset, before_offset), True
     if ids is None:
         return _whole_line(db, start[1], from_offset, before_offset, page)
-    walk: Iterable[tuple[int, int, int, int]]
+    walk: Iterable[Numbers]
     steps = limits.FILTER_WALK_MAX
     if len(ids) <= limits.FILTER_KEYS_MERGED_MAX:
         steps = INTEGER_MAX
         walk = heapq.merge(
-            *(db.execute(schema.PUBLISHES_OF_KEY, (key_id, start[0])) for key_id in tuple(ids))
+            *(numbers(db, schema.PUBLISHES_OF_KEY, (key_id, start[0])) for key_id in tuple(ids))
         )
     else:
-        walk = db.execute(schema.PUBLISHES_WALK, (start[1], before_offset, steps + 1))
+        walk = numbers(db, schema.PUBLISHES_WALK, (start[1], before_offset, steps + 1))
     at = from_offset
     for first, last, lsn, key_id in walk:
         if first >= before_offset:
             break
         if steps == 0 or page.full:
             return max(at, first), False
-        if key_id in ids and not page.take(StoredRecord(*fetch_one(db, schema.RECORD, (lsn,)))):
+        if key_id in ids and not page.take(one_record(db, schema.RECORD, (lsn,))):
             return max(at, first), False
         steps -= 1
         at = last + 1
@@ -116,15 +127,16 @@ def _whole_line(
     db: apsw.Connection, first: int, from_offset: int, before_offset: int, page: Page
 ) -> tuple[int, bool]:
     at = from_offset
-    for row in db.execute(schema.PUBLISHES, (first, before_offset, page.room + 1)):
-        if not page.take(StoredRecord(*row)):
-            return max(at, row[4]), False
-        at = row[5] + 1
+    for record in records(db, schema.PUBLISHES, (first, before_offset, page.room + 1)):
+        begin, end = hull_of(record)
+        if not page.take(record):
+            return max(at, begin), False
+        at = end + 1
     return max(at, _considered(db, from_offset, before_offset)), True
 
 
 def _considered(db: apsw.Connection, from_offset: int, before_offset: int) -> int:
-    last = db.execute(schema.LAST_PUBLISH).fetchone()
+    last = first_numbers(db, schema.LAST_PUBLISH)
     end = from_offset if last is None else last[2] + 1
     return max(from_offset, min(end, before_offset))
 
@@ -136,12 +148,12 @@ def count_in(db: apsw.Connection, ids: set[int] | None, from_offset: int) -> int
         return 0
     if ids is None or _hold_all(db, ids, start[0]):
         # Offsets are dense inside a segment.
-        last: int = fetch_one(db, schema.LAST_PUBLISH)[2]
-        return last - max(start[1], from_offset) + 1
+        return one_of(db, schema.LAST_PUBLISH)[2] - max(start[1], from_offset) + 1
     count = 0
     # A copy: another reader may be adding to what the filter matches.
     for key_id in tuple(ids):
-        count += fetch_one(db, schema.MESSAGES_OF_KEY, (from_offset, key_id, start[0]))[0] or 0
+        sums = numbers_or_null(db, schema.MESSAGES_OF_KEY, (from_offset, key_id, start[0]))
+        count += sum(messages or 0 for (messages,) in sums)
     return count
 
 
@@ -150,7 +162,7 @@ def _hold_all(db: apsw.Connection, ids: set[int], from_lsn: int) -> bool:
 
     A filter for most of a busy log is common, and to add up its batches costs each of them.
     """
-    newest = db.execute(schema.LAST_KEY, (0,)).fetchone()
+    newest = first_numbers(db, schema.LAST_KEY, (0,))
     if newest is None or newest[0] - len(ids) > limits.FILTER_KEYS_MERGED_MAX:
         return False
     others = set(range(1, newest[0] + 1)) - ids
@@ -164,13 +176,13 @@ def offset_at_time_in(db: apsw.Connection, at_ns: int) -> int | None:
 
     None if its last publish is older.
     """
-    last = db.execute(schema.LAST_PUBLISH).fetchone()
+    last = first_numbers(db, schema.LAST_PUBLISH)
     if last is None or last[3] < at_ns:
         return None
     # Invariant: the publish at `high` is late enough; every one below `low` is older.
-    low, high = fetch_one(db, schema.PUBLISH_AFTER, (-1,))[1], last[1]
+    low, high = one_of(db, schema.PUBLISH_AFTER, (-1,))[1], last[1]
     while low < high:
-        _, first, end, recorded_ns = fetch_one(db, schema.PUBLISH_AT, ((low + high) // 2,))
+        _, first, end, recorded_ns = one_of(db, schema.PUBLISH_AT, ((low + high) // 2,))
         if recorded_ns >= at_ns:
             high = first
         else:

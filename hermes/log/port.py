@@ -73,7 +73,7 @@ class SegmentInfo(msgspec.Struct, frozen=True):
     quarantined: str = ""  # why nothing is read from it and it must be kept; empty: sound
 
 
-class Batch(msgspec.Struct, frozen=True, gc=False):
+class Batch(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Where a PUBLISHED record stands: the unit in which payloads are retired."""
 
     first: int

@@ -22,17 +22,18 @@ from typing import TypeVar
 import apsw
 
 from hermes import limits
-from hermes.errors import StoreError
+from hermes.errors import StoreDamagedError, StoreError
 from hermes.log import checking, line, schema
 from hermes.log.catalog import Entry, FolderCatalog, Source, position_of, position_of_offset
 from hermes.log.connections import Connections
-from hermes.log.database import explain, fetch_one
+from hermes.log.database import explain
 from hermes.log.describing import segment_infos
 from hermes.log.facts import SegmentFacts, SegmentStart
 from hermes.log.held import HeldCache
 from hermes.log.page import Page
 from hermes.log.port import Batch, KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
+from hermes.log.rows import first_numbers, first_record, numbers, one_record, records, typed
 from hermes.log.schema import INTEGER_MAX, PUBLISHED
 from hermes.log.segment import read_facts, read_start
 
@@ -96,8 +97,8 @@ class SqliteReader:
         page = Page(limit, limit_bytes)
 
         def gather(db: apsw.Connection) -> bool:
-            for row in db.execute(sql, (from_lsn, page.room)):
-                if not page.take(StoredRecord(*row)):
+            for record in records(db, sql, (from_lsn, page.room)):
+                if not page.take(record):
                     return False
             return not page.full
 
@@ -113,8 +114,7 @@ class SqliteReader:
         upto = INTEGER_MAX if at_or_before_lsn is None else at_or_before_lsn
 
         def newest(db: apsw.Connection) -> StoredRecord | None:
-            row = db.execute(schema.LATEST, (kind, upto)).fetchone()
-            return None if row is None else StoredRecord(*row)
+            return first_record(db, schema.LATEST, (kind, upto))
 
         entries = self._source.entries()
         for entry in reversed(_sound(entries[: position_of(entries, upto) + 1])):
@@ -181,7 +181,10 @@ class SqliteReader:
                 start = line.batch_from(db, from_offset)
                 if start is None:
                     return []
-                return [Batch(*row) for row in db.execute(schema.BATCHES, (start[1], before, room))]
+                return [
+                    typed(row, Batch)
+                    for row in db.execute(schema.BATCHES, (start[1], before, room))
+                ]
 
             found += self.look(entry, walk) or []
         return found
@@ -210,7 +213,7 @@ class SqliteReader:
             for kind in kinds_with_offsets(db):
                 if kind != PUBLISHED:
                     bounds = (kind, lowest, offset, offset, after_lsn)
-                    lsns.extend(row[0] for row in db.execute(schema.TOUCHING, bounds))
+                    lsns.extend(lsn for (lsn,) in numbers(db, schema.TOUCHING, bounds))
             return sorted(lsns)
 
         entries = self._source.entries()
@@ -251,7 +254,7 @@ class SqliteReader:
 
     def with_term(self, term: int, *, limit: int) -> list[StoredRecord]:
         def find(db: apsw.Connection) -> list[int]:
-            return [row[0] for row in db.execute(schema.LSNS_OF_TERM, (term, limit))]
+            return [lsn for (lsn,) in numbers(db, schema.LSNS_OF_TERM, (term, limit))]
 
         return self._by_lsn(self._source.entries(), find, limit)
 
@@ -259,12 +262,12 @@ class SqliteReader:
         self, key: str, *, kinds: Collection[int] | None = None, after_lsn: int = 0, limit: int
     ) -> list[StoredRecord]:
         def find(db: apsw.Connection) -> Iterable[int]:
-            row = db.execute(schema.KEY_ID, (key,)).fetchone()
+            row = first_numbers(db, schema.KEY_ID, (key,))
             if row is None:
                 return []
             wanted = kinds_of_key(db, row[0]) if kinds is None else sorted(set(kinds))
             lines = [
-                [n for (n,) in db.execute(schema.LSNS_OF_KEY, (row[0], kind, after_lsn, limit))]
+                [n for (n,) in numbers(db, schema.LSNS_OF_KEY, (row[0], kind, after_lsn, limit))]
                 for kind in wanted
             ]
             return heapq.merge(*lines)
@@ -307,27 +310,28 @@ class SqliteReader:
 
     # ------------------------------------------------- for look-ups of other modules
 
-    def look(self, entry: Entry, ask: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
+    def look(self, entry: Entry, question: Callable[[apsw.Connection], _Answer]) -> _Answer | None:
         """Ask one segment, in one transaction; None if it was dropped.
 
-        Raises SegmentDamagedError if it is sealed and damaged, StoreError.
+        Raises SegmentDamagedError if it is sealed and damaged, StoreError. What else the
+        question raises is its own fault, and passes.
         """
         if entry.damage:
             raise entry.damaged(entry.damage)
         try:
             with self._connections.borrow(entry.path) as db:
-                return ask(db)
+                return checking.ask(db, question)
         except apsw.CantOpenError as error:
             if any(other.first_lsn == entry.first_lsn for other in self._source.entries()):
                 raise explain(error, str(entry.path)) from error
             return None
-        except (apsw.Error, *checking.DAMAGE) as error:
+        except (apsw.Error, OSError, UnicodeDecodeError, StoreDamagedError) as error:
             # It may have been sealed since this list of segments was taken.
             now = {other.first_lsn: other for other in self._source.entries()}
             sealed = now.get(entry.first_lsn, entry)
-            if sealed.facts is not None and isinstance(error, checking.DAMAGE):
+            if sealed.facts is not None and checking.is_damage(error):
                 raise checking.told(sealed, error) from error
-            if isinstance(error, apsw.Error):
+            if isinstance(error, apsw.Error | OSError):
                 raise explain(error, str(entry.path)) from error
             raise
 
@@ -362,19 +366,19 @@ def _sound(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
-    return [StoredRecord(*fetch_one(db, schema.RECORD, (lsn,))) for lsn in lsns]
+    return [one_record(db, schema.RECORD, (lsn,)) for lsn in lsns]
 
 
 def kinds_with_offsets(db: apsw.Connection) -> Iterator[int]:
     """Kinds of records with offsets, ascending, by hops over the index."""
-    row = db.execute(schema.NEXT_KIND, (0,)).fetchone()
+    row = first_numbers(db, schema.NEXT_KIND, (0,))
     while row is not None:
         yield row[0]
-        row = db.execute(schema.NEXT_KIND, row).fetchone()
+        row = first_numbers(db, schema.NEXT_KIND, row)
 
 
 def kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
-    row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, 0)).fetchone()
+    row = first_numbers(db, schema.NEXT_KIND_OF_KEY, (key_id, 0))
     while row is not None:
         yield row[0]
-        row = db.execute(schema.NEXT_KIND_OF_KEY, (key_id, row[0])).fetchone()
+        row = first_numbers(db, schema.NEXT_KIND_OF_KEY, (key_id, row[0]))

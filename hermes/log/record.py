@@ -91,7 +91,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     terms: tuple[int, ...] = ()
 
 
-class StoredRecord(msgspec.Struct, frozen=True, gc=False):
+class StoredRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A record as read back.
 
     `payload` is the content without its salt; None when there never was one, when

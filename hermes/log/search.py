@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator
-from typing import Final, cast
+from typing import Final
 
 import apsw
 import msgspec
@@ -24,19 +24,16 @@ import msgspec
 from hermes import limits
 from hermes.log import schema
 from hermes.log.catalog import Entry, position_of
-from hermes.log.database import fetch_one
 from hermes.log.page import Page
 from hermes.log.port import KeyFilter
 from hermes.log.reader import SqliteReader, kinds_of_key, kinds_with_offsets
 from hermes.log.record import FIRST_RARE_KIND, Kind, StoredRecord
+from hermes.log.rows import SpanRow, first_numbers, first_record, one_record, spans
 from hermes.log.schema import INTEGER_MAX
 
 # Their records always have offsets.
 _NUMBERED: Final = frozenset({Kind.PUBLISHED, Kind.DELIVERED, *range(Kind.ACKED, Kind.DROPPED)})
 _EVERY_KIND: Final = -1
-
-# lsn, key id, first, last
-_Row = tuple[int, int | None, int | None, int | None]
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -104,7 +101,7 @@ def search(
             for lsn, key, first, last in rows:
                 if not _fits(wanted, ids, key, first, last):
                     continue
-                if not page.take(StoredRecord(*fetch_one(db, statement, (lsn,)))):
+                if not page.take(one_record(db, statement, (lsn,))):
                     return lsn + 1 if newest_first else lsn
             return span.cut
 
@@ -149,7 +146,7 @@ def _time_from(reader: SqliteReader, entry: Entry, lsn: int) -> tuple[int, int] 
     """lsn and time of the record at an lsn of a segment, or of the next one."""
 
     def ask(db: apsw.Connection) -> tuple[int, int] | None:
-        row = db.execute(schema.TIME_FROM, (lsn,)).fetchone()
+        row = first_numbers(db, schema.TIME_FROM, (lsn,))
         return None if row is None else (row[0], row[1])
 
     return reader.look(entry, ask)
@@ -185,7 +182,7 @@ def _key_ids(
 ) -> set[int] | None:
     """The wanted keys in the dictionary of a segment; None: any, or none."""
     if wanted.names is not None:
-        found = (db.execute(schema.KEY_ID, (name,)).fetchone() for name in wanted.names)
+        found = (first_numbers(db, schema.KEY_ID, (name,)) for name in wanted.names)
         return {row[0] for row in found if row is not None}
     return None if wanted.keys is None else reader.matching_ids(db, entry, wanted.keys)
 
@@ -209,7 +206,7 @@ class _Span:
         self.walked = 0
         self.cut: int | None = None  # where a walk ended early
 
-    def rows(self, db: apsw.Connection, wanted: Search, ids: set[int] | None) -> Iterable[_Row]:
+    def rows(self, db: apsw.Connection, wanted: Search, ids: set[int] | None) -> Iterable[SpanRow]:
         """Candidates in the walk's order; every wanted record of the span up to `cut` is one."""
         kinds = wanted.kinds
         self._clip(db)
@@ -236,21 +233,21 @@ class _Span:
 
     def _clip(self, db: apsw.Connection) -> None:
         """Let the span end where the segment does."""
-        last = db.execute(schema.LAST_RECORD).fetchone()
-        self.high = min(self.high, 0 if last is None else last[0] + 1)
+        last = first_record(db, schema.LAST_RECORD)
+        self.high = min(self.high, 0 if last is None else last.lsn + 1)
 
     def _merged(
         self, db: apsw.Connection, statement: tuple[str, ...], lines: Iterable[tuple[int, ...]]
-    ) -> Iterable[_Row]:
+    ) -> Iterable[SpanRow]:
         sql = statement[self.newest_first]
-        cursors = [db.execute(sql, (*line, self.low, self.high)) for line in lines]
+        cursors = [spans(db, sql, (*line, self.low, self.high)) for line in lines]
         return heapq.merge(*cursors, key=lambda row: row[0], reverse=self.newest_first)
 
     def _by_offset(
         self, db: apsw.Connection, kinds: frozenset[int] | None, lowest: int, highest: int
-    ) -> list[_Row] | None:
+    ) -> list[SpanRow] | None:
         """Sorted by lsn; None when there are too many to sort."""
-        rows: list[_Row] = []
+        rows: list[SpanRow] = []
         since = max(0, lowest - limits.RECORD_HULL_MAX + 1)
         for kind in kinds_with_offsets(db):
             if kinds is not None and kind not in kinds:
@@ -258,13 +255,13 @@ class _Span:
             room = limits.SEARCH_SORTED_MAX + 1 - len(rows)
             # The span is not asked for: the work must be bounded by what is found.
             bounds = (kind, since, highest, lowest, room)
-            rows += cast("list[_Row]", db.execute(schema.SPAN_OF_OFFSETS, bounds).fetchall())
+            rows += spans(db, schema.SPAN_OF_OFFSETS, bounds)
             if len(rows) > limits.SEARCH_SORTED_MAX:
                 return None
         rows = [row for row in rows if self.low <= row[0] < self.high]
         return sorted(rows, key=lambda row: row[0], reverse=self.newest_first)
 
-    def _walk(self, db: apsw.Connection, kinds: frozenset[int] | None) -> Iterable[_Row]:
+    def _walk(self, db: apsw.Connection, kinds: frozenset[int] | None) -> Iterable[SpanRow]:
         low, high = self.low, self.high
         if high - low > self.steps:
             if self.newest_first:
@@ -273,4 +270,4 @@ class _Span:
                 high = self.cut = low + self.steps
         self.walked = max(0, high - low)
         mask = _EVERY_KIND if kinds is None else sum(1 << kind for kind in kinds)
-        return db.execute(schema.SPAN_OF_MASK[self.newest_first], (low, high, mask))
+        return spans(db, schema.SPAN_OF_MASK[self.newest_first], (low, high, mask))

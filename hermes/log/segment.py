@@ -21,20 +21,32 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import msgspec
 
 from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log import schema
-from hermes.log.database import CREATE_FLAGS, apply, connect, fetch_one
+from hermes.log.database import CREATE_FLAGS, apply, connect
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.head import sync_folder
 from hermes.log.inserting import KeyIds, plan_insert
 from hermes.log.record import Record
+from hermes.log.rows import first_numbers, first_record, one_of, one_record
 
 SUFFIX: Final = ".segment"
 BUILDING_SUFFIX: Final = ".segment.new"
 # What a row costs beside body and payload: hashes, numbers, two index entries.
 ROW_BYTES: Final = 160
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    """What the table meta must say, and may."""
+
+    store_id: str
+    first_lsn: int
+    next_offset: int
+    chain: bytes
+    compacted_lsn: int = 0
 
 
 def file_name(first_lsn: int) -> str:
@@ -58,23 +70,24 @@ def read_start(db: apsw.Connection, name: str) -> SegmentStart:
         raise StoreDamagedError(f"{name} says format {version}, which never was", segment=name)
     if db.pragma("application_id") != schema.APPLICATION_ID:
         raise StoreDamagedError(f"{name} is not a segment of Hermes", segment=name)
-    meta = {str(row[0]): row[1] for row in db.execute(schema.META)}
     try:
-        before = Mark(meta["first_lsn"] - 1, meta["next_offset"], meta["chain"])
-        compacted_lsn = meta.get("compacted_lsn", 0)
-        return SegmentStart(meta["store_id"], meta["first_lsn"], before, compacted_lsn)
-    except KeyError as missing:
-        raise StoreDamagedError(f"{name}: meta has no {missing}", segment=name) from None
+        meta = msgspec.convert(
+            {str(row[0]): row[1] for row in db.execute(schema.META)}, _Meta, builtin_types=(bytes,)
+        )
+    except msgspec.ValidationError as error:
+        raise StoreDamagedError(f"{name}: meta: {error}", segment=name) from None
+    before = Mark(meta.first_lsn - 1, meta.next_offset, meta.chain)
+    return SegmentStart(meta.store_id, meta.first_lsn, before, meta.compacted_lsn)
 
 
 def read_end(db: apsw.Connection, start: SegmentStart) -> Mark:
     """The mark after a segment's last record; `start.before` when it has none."""
-    tail = db.execute(schema.LAST_RECORD).fetchone()
+    tail = first_record(db, schema.LAST_RECORD)
     if tail is None:
         return start.before
-    last = db.execute(schema.LAST_PUBLISH).fetchone()
+    last = first_numbers(db, schema.LAST_PUBLISH)
     next_offset = start.before.next_offset if last is None else last[2] + 1
-    return Mark(tail[0], next_offset, tail[9])
+    return Mark(tail.lsn, next_offset, tail.chain)
 
 
 def read_facts(db: apsw.Connection, start: SegmentStart) -> SegmentFacts:
@@ -82,7 +95,7 @@ def read_facts(db: apsw.Connection, start: SegmentStart) -> SegmentFacts:
     end = read_end(db, start)
     if end.lsn < start.first_lsn:
         return SegmentFacts(start.first_lsn, end, None, None, None, None, 0, 0)
-    first = db.execute(schema.PUBLISH_AFTER, (-1,)).fetchone()
+    first = first_numbers(db, schema.PUBLISH_AFTER, (-1,))
     lowest, highest = _touched(db)
     return SegmentFacts(
         first_lsn=start.first_lsn,
@@ -91,8 +104,8 @@ def read_facts(db: apsw.Connection, start: SegmentStart) -> SegmentFacts:
         last_offset=None if first is None else end.next_offset - 1,
         lowest_touched=lowest,
         highest_touched=highest,
-        first_at_ns=fetch_one(db, schema.READ_BARE, (start.first_lsn, 1))[1],
-        last_at_ns=fetch_one(db, schema.LAST_RECORD)[1],
+        first_at_ns=one_record(db, schema.READ_BARE, (start.first_lsn, 1)).at_ns,
+        last_at_ns=one_record(db, schema.LAST_RECORD).at_ns,
     )
 
 
@@ -100,14 +113,14 @@ def _touched(db: apsw.Connection) -> tuple[int | None, int | None]:
     """The offset hull over all records, by the ends of each kind's index."""
     lowest = highest = None
     kind = 0
-    while (row := db.execute(schema.NEXT_KIND, (kind,)).fetchone()) is not None:
+    while (row := first_numbers(db, schema.NEXT_KIND, (kind,))) is not None:
         kind = row[0]
-        first = fetch_one(db, schema.LOWEST_FIRST, (kind,))[0]
+        first = one_of(db, schema.LOWEST_FIRST, (kind,))[0]
         lowest = first if lowest is None else min(lowest, first)
         # No hull is wider than the limit, so a last further up has its first near the end.
-        newest = fetch_one(db, schema.HIGHEST_FIRST, (kind,))[0]
+        newest = one_of(db, schema.HIGHEST_FIRST, (kind,))[0]
         since = newest - limits.RECORD_HULL_MAX
-        last = fetch_one(db, schema.HIGHEST_LAST, (kind, since))[0]
+        last = one_of(db, schema.HIGHEST_LAST, (kind, since))[0]
         highest = last if highest is None else max(highest, last)
     return lowest, highest
 

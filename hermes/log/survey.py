@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from struct import error as StructError  # noqa: N812 - it is a class
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import apsw
 import msgspec
@@ -31,20 +30,22 @@ from hermes.log.chain import hash_payload, link
 from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.record import Kind, StoredRecord
+from hermes.log.rows import announcements, first_record, hull_of, records, typed
 from hermes.log.schema import INTEGER_MAX
 from hermes.log.segment import read_end, read_facts, read_start
 
-# Of a damaged page, a text that is none, a value of another type than its column's.
-_UNREADABLE: Final = (
-    apsw.CorruptError,
-    apsw.NotADBError,
-    UnicodeDecodeError,
-    TypeError,
-    AttributeError,
-    StructError,
-)
+# Of a damaged page, a value of another type than its column's, a text that is none.
+_UNREADABLE: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
 RESTORE_HINT = "restore the missing files from a backup"
 LOOKS_MAX = 5
+
+
+class _Payload(NamedTuple):
+    """A row of `schema.PAYLOADS_BACK`."""
+
+    lsn: int
+    payload: bytes | None
+    payload_hash: bytes | None
 
 
 class Surveyed(msgspec.Struct, frozen=True):
@@ -84,11 +85,11 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
             db = connect_to_read(path, vfs=vfs)
             try:
                 segments.append(_look_at(db, first_lsn, path, successor))
-                for lsn, _, _, body in db.execute(schema.ANNOUNCED, (0,)):
+                for lsn, _, _, body in announcements(db, 0):
                     compacted.setdefault(compacted_segment(body), lsn)
                 if dropped is None:
-                    row = db.execute(schema.LATEST, (Kind.SEGMENT_DROPPED, INTEGER_MAX)).fetchone()
-                    dropped = None if row is None else dropped_range(row[6])
+                    drop = first_record(db, schema.LATEST, (Kind.SEGMENT_DROPPED, INTEGER_MAX))
+                    dropped = None if drop is None else dropped_range(drop.body)
             finally:
                 db.close()
         except (*_UNREADABLE, apsw.SQLError) as error:
@@ -132,21 +133,20 @@ def _look_at(
         )
     if successor is not None and successor.start.store_id != start.store_id:
         _refuse_stranger(path, start.store_id)
-    row = db.execute(schema.READ_BARE, (first_lsn, 1)).fetchone()
-    first_record = None if row is None else StoredRecord(*row)
-    last = db.execute(schema.LAST_RECORD).fetchone()
+    first = first_record(db, schema.READ_BARE, (first_lsn, 1))
+    last = first_record(db, schema.LAST_RECORD)
     seal = successor.first_record if successor else None
-    if first_record is not None and seal is not None and seal.kind == Kind.SEGMENT_SEALED:
-        last_at_ns = last[1] if last else first_record.at_ns
+    if first is not None and seal is not None and seal.kind == Kind.SEGMENT_SEALED:
+        last_at_ns = last.at_ns if last else first.at_ns
         base_offset = start.before.next_offset
-        facts = sealed_facts(seal.body, first_record.at_ns, last_at_ns, base_offset)
+        facts = sealed_facts(seal.body, first.at_ns, last_at_ns, base_offset)
         # Otherwise the segment that it seals is missing, and the gap will be named.
         if facts.first_lsn == first_lsn:
             end = read_end(db, start)
             if facts.end != end:
                 _refuse_seal(path, facts, end)
-            return Surveyed(path, start, facts, first_record)
-    return Surveyed(path, start, read_facts(db, start), first_record)
+            return Surveyed(path, start, facts, first)
+    return Surveyed(path, start, read_facts(db, start), first)
 
 
 def _refuse_stranger(path: Path, store_id: str) -> None:
@@ -301,22 +301,31 @@ def check_tail(segment: Surveyed, *, vfs: str = "") -> None:
     try:
         chain = segment.start.before.chain
         if start > segment.start.before.lsn:
-            row = db.execute(schema.READ_BARE, (start, 1)).fetchone()
-            chain = b"" if row is None else row[9]
+            before = first_record(db, schema.READ_BARE, (start, 1))
+            chain = b"" if before is None else before.chain
         next_offset = segment.facts.end.next_offset
-        for row in db.execute(schema.READ_BARE, (start + 1, limits.TAIL_CHECK_RECORDS)):
+        for found in records(db, schema.READ_BARE, (start + 1, limits.TAIL_CHECK_RECORDS)):
             start += 1
-            lsn, at_ns, kind, key, first, last, body, _, payload_hash, stored = row
-            chain = link(chain, lsn, at_ns, kind, key, first, last, body, payload_hash)
-            if lsn != start or chain != stored:
+            chain = link(
+                chain,
+                found.lsn,
+                found.at_ns,
+                found.kind,
+                found.key,
+                found.first,
+                found.last,
+                found.body,
+                found.payload_hash,
+            )
+            if found.lsn != start or chain != found.chain:
                 raise StoreDamagedError(
                     f"record {start} does not hash to its link in the chain",
                     hint=RESTORE_HINT,
                     first_lsn=start,
                     last_lsn=end_lsn,
                 )
-            if kind == Kind.PUBLISHED:
-                next_offset = last + 1
+            if found.kind == Kind.PUBLISHED:
+                next_offset = hull_of(found)[1] + 1
         if next_offset != segment.facts.end.next_offset:
             _refuse_offsets(next_offset, segment)
         _check_payloads(db, since_lsn)
@@ -333,7 +342,8 @@ def _check_payloads(db: apsw.Connection, since_lsn: int) -> None:
     other one that is gone is lost: a flipped bit can make NULL of a short one.
     """
     left_bytes = limits.TAIL_CHECK_PAYLOAD_BYTES
-    for lsn, payload, payload_hash in db.execute(schema.PAYLOADS_BACK, (since_lsn,)):
+    for row in db.execute(schema.PAYLOADS_BACK, (since_lsn,)):
+        lsn, payload, payload_hash = typed(row, _Payload)
         if payload is None:
             whole = payload_hash is None or _may_be_gone(db, lsn)
         else:
@@ -355,8 +365,8 @@ def _may_be_gone(db: apsw.Connection, lsn: int) -> bool:
     if any(name == "compacted_lsn" for name, _ in db.execute(schema.META)):
         return True
     before = INTEGER_MAX
-    while (row := db.execute(schema.LATEST, (Kind.PAYLOAD_ERASED, before)).fetchone()) is not None:
-        if erased_lsn(row[6]) == lsn:
+    while (found := first_record(db, schema.LATEST, (Kind.PAYLOAD_ERASED, before))) is not None:
+        if erased_lsn(found.body) == lsn:
             return True
-        before = row[0] - 1
+        before = found.lsn - 1
     return False

@@ -20,9 +20,9 @@ import apsw
 from hermes import limits
 from hermes.log import schema
 from hermes.log.catalog import Entry
-from hermes.log.database import fetch_one
 from hermes.log.reader import SqliteReader, kinds_with_offsets
 from hermes.log.record import StoredRecord
+from hermes.log.rows import numbers, one_record
 
 Range = tuple[int, int]
 
@@ -68,7 +68,7 @@ def touching_any(
             some = lsns[at : at + RECORDS_AT_ONCE]
 
             def fetch(db: apsw.Connection, some: list[int] = some) -> list[StoredRecord]:
-                return [StoredRecord(*fetch_one(db, statement, (lsn,))) for lsn in some]
+                return [one_record(db, statement, (lsn,)) for lsn in some]
 
             yield reader.look(entry, fetch) or []
 
@@ -107,6 +107,6 @@ def _lsns(
         check()
 
         def find(db: apsw.Connection, kind: int = kind) -> list[int]:
-            return [lsn for (lsn,) in db.execute(schema.TOUCHING_ANY, mask.parameters(kind))]
+            return [lsn for (lsn,) in numbers(db, schema.TOUCHING_ANY, mask.parameters(kind))]
 
         yield from reader.look(entry, find) or ()

@@ -217,7 +217,8 @@ def test_a_value_of_another_type_in_the_tail(tmp_path: Path, column: str) -> Non
         )
         db.execute("PRAGMA writable_schema = ON")
         db.execute(loose, (sql,))
-    with pytest.raises(StoreDamagedError, match=r"records 87\.\.\d+ not all can be read"):
+    told = r"records 87(\.\.\d+ not all can| on cannot) be read"
+    with pytest.raises(StoreDamagedError, match=told):
         open_log(tmp_path / "store", Outcomes(), low_space_bytes=0)
 
 
