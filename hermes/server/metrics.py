@@ -61,6 +61,8 @@ class LogReading(msgspec.Struct, frozen=True, kw_only=True):
     commits: int
     segments: int | None
     segment_bytes: int | None
+    quarantined_segments: int
+    quarantined_records: int
 
 
 class BrokerReading(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +162,14 @@ _OF_LOG: Final = (
     _gauge("log_queued_bytes", "Records that wait for their commit.", lambda r: r.queued_bytes),
     _gauge("log_segments", "Segments of the store.", lambda r: r.segments),
     _gauge("log_bytes", "Size of the segments' files.", lambda r: r.segment_bytes),
+    _gauge(
+        "log_quarantined_segments",
+        "Damaged segments that are left out.",
+        lambda r: r.quarantined_segments,
+    ),
+    _gauge(
+        "log_quarantined_records", "Records in these segments.", lambda r: r.quarantined_records
+    ),
     _gauge("log_free_bytes", "Free on the disk of the store.", lambda r: r.free_bytes),
     _gauge("log_low_space", "1 while publishing is refused for want of it.", lambda r: r.low_space),
     _gauge(

@@ -142,6 +142,7 @@ def _scrub_reading(scrub: Scrub) -> ScrubReading:
 
 def _log_reading(host: Host, segments: list[SegmentInfo] | None) -> LogReading:
     log = host.log
+    quarantined = log.quarantined
     return LogReading(
         store_id=log.store_id,
         last_lsn=log.committed.lsn,
@@ -154,6 +155,8 @@ def _log_reading(host: Host, segments: list[SegmentInfo] | None) -> LogReading:
         commits=host.commits,
         segments=None if segments is None else len(segments),
         segment_bytes=None if segments is None else sum(s.bytes for s in segments),
+        quarantined_segments=len(quarantined),
+        quarantined_records=sum(q.last_lsn - q.first_lsn + 1 for q in quarantined),
     )
 
 

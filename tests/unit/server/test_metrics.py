@@ -35,6 +35,8 @@ LOG = LogReading(
     commits=7,
     segments=3,
     segment_bytes=90_000,
+    quarantined_segments=1,
+    quarantined_records=12,
 )
 BROKER = BrokerReading(
     log=LOG,
@@ -86,6 +88,7 @@ def test_everything_in_a_reading_is_told() -> None:
     assert (found["scrub_bytes_total"], found["scrub_damaged_segments"]) == (8192, 1)
     assert found["scrub_last_pass_timestamp_seconds"] == 1.5e9
     assert (found["log_commits_total"], found["log_segments"], found["log_bytes"]) == (7, 3, 90_000)
+    assert (found["log_quarantined_segments"], found["log_quarantined_records"]) == (1, 12)
     assert (found["streams"], found["subscriptions"]) == (4, 5)
     assert found["live_dropped_messages_total"] == 6
     assert (found["consumers"], found["consumers_left_out"]) == (3, 1)
