@@ -240,6 +240,22 @@ def held_pins(need: Need, *, overdue: bool = False) -> list[Pin]:
     return [Pin(need.consumer, ranges[0][0], what) for what, ranges in kinds if ranges]
 
 
+def oldest_pin(consumer: Consumer, *, lag: int) -> Pin | None:
+    """The oldest message that a consumer needs, wherever it is; None: it needs nothing.
+
+    `lag` is how many matching messages lie at or after its position: the first of them is
+    somewhere from the position on.
+    """
+    held = (
+        (consumer.leases.first(), "in flight"),
+        (consumer.waiting.first(), "waiting"),
+        (consumer.dead.first(), "a dead letter"),
+        (consumer.position if lag else None, ""),
+    )
+    pins = [Pin(consumer.name, offset, what) for offset, what in held if offset is not None]
+    return min(pins, key=_OFFSET, default=None)
+
+
 def _overlaps(ranges: Sequence[Range], first: int, last: int) -> bool:
     """Whether normal ranges share an offset with first..last. O(log ranges)."""
     at = bisect_right(ranges, last, key=_FIRST)

@@ -12,7 +12,7 @@ from hermes.cli.options import DEFAULT_SERVER, Json, Server, Yes, confirm
 from hermes.cli.output import Printer
 from hermes.cli.text import counted, duration, printable, rfc3339
 from hermes.client.admin import AdminClient
-from hermes.client.admin_types import ConsumerInfo
+from hermes.client.admin_types import ConsumerInfo, GcPin
 
 app = group("Durable consumers: list (the default), show, delete.")
 
@@ -27,7 +27,7 @@ def list_consumers(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
 
     POSITION is the next offset it looks at, LAG how many matching messages are from there
     on, IN FLIGHT what members hold, WAITING what is to be delivered again, DEAD its dead
-    letters.
+    letters. A consumer that a damaged segment keeps messages from is named below the table.
     """
     printer = Printer(json=json)
     with AdminClient(server, name="hermes consumers") as admin:
@@ -54,6 +54,9 @@ def list_consumers(server: Server = DEFAULT_SERVER, json: Json = False) -> None:
                 for consumer in consumers
             ],
         )
+        for consumer in consumers:
+            for what in _withheld(consumer):
+                printer.line(printable(f"{consumer.name}: {what}"))
     printer.flush()
 
 
@@ -82,7 +85,9 @@ def show(name: Name, server: Server = DEFAULT_SERVER, json: Json = False) -> Non
         ("max attempts", f"{consumer.max_attempts}" if consumer.max_attempts else "no limit"),
         ("backoff", _backoff(consumer)),
         ("deleted when idle", _idle(consumer)),
+        ("keeps", "nothing" if consumer.pin is None else _pin(consumer.pin)),
         ("created", rfc3339(consumer.created_at_ns)),
+        *(("damaged", what) for what in _withheld(consumer)),
     ]
     printer.line(printable(consumer.name))
     for label, value in lines:
@@ -134,6 +139,28 @@ def _fields(consumer: ConsumerInfo) -> dict[str, Any]:
     fields = msgspec.structs.asdict(consumer)
     fields["created_at"] = rfc3339(consumer.created_at_ns)
     return fields
+
+
+def _pin(pin: GcPin) -> str:
+    """Why garbage collection keeps old messages for a consumer."""
+    if pin.what:
+        return f"messages from offset {pin.offset} on ({pin.what})"
+    return f"messages from offset {pin.offset} on (not considered yet)"
+
+
+def _withheld(consumer: ConsumerInfo) -> list[str]:
+    """What damaged segments keep from a consumer, a line each."""
+    lines = []
+    for some in consumer.withheld:
+        kept = []
+        if some.unread:
+            kept.append(f"{counted(some.unread, 'message')} not offered yet")
+        if some.unsettled:
+            kept.append(f"{some.unsettled:,} unsettled")
+        lines.append(
+            f"offsets {some.first_offset}..{some.last_offset} cannot be read: {', '.join(kept)}"
+        )
+    return lines
 
 
 def _backoff(consumer: ConsumerInfo) -> str:

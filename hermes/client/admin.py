@@ -37,6 +37,7 @@ from hermes.client.admin_types import (
     gc_report,
     gc_segment,
     member_info,
+    server_info,
 )
 from hermes.client.errors import error_from_rpc
 from hermes.client.fork import ForkGuard, note_grpc_used
@@ -150,7 +151,7 @@ class AdminClient:
 
     def server(self) -> ServerInfo:
         """What the broker says of itself."""
-        return copied(self._call(rpc.GET_SERVER, pb.GetServerRequest()), ServerInfo)
+        return server_info(self._call(rpc.GET_SERVER, pb.GetServerRequest()))
 
     def consumers(self) -> Iterator[ConsumerInfo]:
         """All consumers, by name."""

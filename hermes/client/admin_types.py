@@ -15,8 +15,32 @@ from hermes.admin.v1 import admin_pb2 as pb
 from hermes.broker.v1 import broker_pb2
 
 
-class ServerInfo(msgspec.Struct, frozen=True, gc=False):
-    """The broker as a whole. `store_id` is empty without a store."""
+class QuarantinedSegment(msgspec.Struct, frozen=True):
+    """A damaged segment that is left out: records first_lsn..last_lsn, of which the messages
+    have offsets first_offset..last_offset (None: there are none in it).
+
+    `pinned` are consumers that have not considered all of it and wait in front of it,
+    `unsettled` those with messages of it in flight, waiting or dead: the first 20 names each,
+    of so many.
+    """
+
+    first_lsn: int
+    last_lsn: int
+    first_offset: int | None
+    last_offset: int | None
+    reason: str
+    path: str
+    pinned_consumers: int
+    pinned: tuple[str, ...]
+    unsettled_consumers: int
+    unsettled: tuple[str, ...]
+
+
+class ServerInfo(msgspec.Struct, frozen=True):
+    """The broker as a whole. `store_id` is empty without a store.
+
+    `quarantined` are the first 100 damaged segments, of `quarantined_segments`.
+    """
 
     version: str
     store_id: str
@@ -28,6 +52,9 @@ class ServerInfo(msgspec.Struct, frozen=True, gc=False):
     subscriptions: int
     segments: int
     store_bytes: int
+    quarantined: tuple[QuarantinedSegment, ...] = ()
+    quarantined_segments: int = 0
+    quarantined_records: int = 0
 
 
 class BackupProgress(msgspec.Struct, frozen=True, gc=False):
@@ -116,8 +143,25 @@ class GcReport(msgspec.Struct, frozen=True):
     refusing: bool
 
 
+class Withheld(msgspec.Struct, frozen=True, gc=False):
+    """What a damaged segment keeps from a consumer, in messages.
+
+    `unread` are those it has not considered yet: it waits in front of them. `unsettled` are in
+    flight, waiting or dead, and are not delivered again meanwhile.
+    """
+
+    first_lsn: int
+    first_offset: int
+    last_offset: int
+    unread: int
+    unsettled: int
+
+
 class ConsumerInfo(msgspec.Struct, frozen=True):
-    """A consumer now. Unsettled is `lag + in_flight + waiting + dead`."""
+    """A consumer now. Unsettled is `lag + in_flight + waiting + dead`.
+
+    `pin` is the oldest message it needs, which garbage collection keeps; None: nothing.
+    """
 
     name: str
     filters: tuple[str, ...]
@@ -134,6 +178,8 @@ class ConsumerInfo(msgspec.Struct, frozen=True):
     backoff_max_ns: int
     oldest_unacked_offset: int | None
     inactivity_limit_ns: int  # 0: kept until deleted
+    withheld: tuple[Withheld, ...] = ()
+    pin: GcPin | None = None
 
 
 class MemberInfo(msgspec.Struct, frozen=True, gc=False):
@@ -235,6 +281,25 @@ def consumer_info(found: pb.Consumer) -> ConsumerInfo:
             found.oldest_unacked_offset if found.HasField("oldest_unacked_offset") else None
         ),
         inactivity_limit_ns=found.inactivity_limit_ns,
+        withheld=tuple(copied(some, Withheld) for some in found.withheld),
+        pin=copied(found.pin, GcPin) if found.HasField("pin") else None,
+    )
+
+
+def server_info(found: pb.ServerInfo) -> ServerInfo:
+    info = copied(found, ServerInfo)
+    segments = tuple(_quarantined(segment) for segment in found.quarantined)
+    return msgspec.structs.replace(info, quarantined=segments)
+
+
+def _quarantined(found: pb.QuarantinedSegment) -> QuarantinedSegment:
+    segment = copied(found, QuarantinedSegment)
+    return msgspec.structs.replace(
+        segment,
+        first_offset=found.first_offset if found.HasField("first_offset") else None,
+        last_offset=found.last_offset if found.HasField("last_offset") else None,
+        pinned=tuple(found.pinned),
+        unsettled=tuple(found.unsettled),
     )
 
 

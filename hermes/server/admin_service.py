@@ -13,6 +13,7 @@ from hermes import __version__, limits, rpc
 from hermes.admin.v1 import admin_pb2
 from hermes.broker.consumer import Consumer
 from hermes.broker.consumers import find_consumer
+from hermes.broker.needs import oldest_pin
 from hermes.broker.ranges import Range, count, intersect, normalize, subtract
 from hermes.broker.subject import matcher, validate_pattern
 from hermes.errors import InvalidArgumentError, NotFoundError, PreconditionError
@@ -22,6 +23,7 @@ from hermes.server.broker_service import GetHost
 from hermes.server.endpoint import AnyMethod, Behaviour
 from hermes.server.host import Host
 from hermes.server.opening import check_consumer_name
+from hermes.server.quarantine import SEGMENTS_TOLD_MAX, quarantined_segment, withheld_from
 from hermes.server.sessions import Context, client_of
 
 _OFFSETS_TOLD_MAX = 1_000
@@ -54,6 +56,7 @@ class AdminService:
         segments = await host.read(lambda _: host.log.segments(subjects=False))
         host.note_retired(segments)
         state = host.engine.state
+        quarantined = host.log.quarantined
         return admin_pb2.ServerInfo(
             version=__version__,
             store_id=host.log.store_id,
@@ -65,6 +68,12 @@ class AdminService:
             subscriptions=len(host.engine.fanout.buffers),
             segments=len(segments),
             store_bytes=sum(segment.bytes for segment in segments),
+            quarantined=(
+                quarantined_segment(damaged, state.consumers.values())
+                for damaged in quarantined[:SEGMENTS_TOLD_MAX]
+            ),
+            quarantined_segments=len(quarantined),
+            quarantined_records=sum(q.last_lsn - q.first_lsn + 1 for q in quarantined),
         )
 
     # -------------------------------------------------------------- consumers
@@ -79,7 +88,7 @@ class AdminService:
         page = [consumers[name] for name in names[:size]]
         lags = await _lags(host, page)
         return admin_pb2.ListConsumersResponse(
-            consumers=[_describe(c, lag) for c, lag in zip(page, lags, strict=True)],
+            consumers=[_describe(host, c, lag) for c, lag in zip(page, lags, strict=True)],
             next=names[size - 1] if len(names) > size else "",
         )
 
@@ -90,7 +99,7 @@ class AdminService:
         check_consumer_name(request.name)
         consumer = find_consumer(host.engine.state, request.name)
         (lag,) = await _lags(host, [consumer])
-        detail = admin_pb2.ConsumerDetail(consumer=_describe(consumer, lag))
+        detail = admin_pb2.ConsumerDetail(consumer=_describe(host, consumer, lag))
         for lsn, member in consumer.members.items():
             session = host.engine.state.sessions.get(member.session)
             seat = host.engine.deliveries.seats.get(lsn)
@@ -252,7 +261,7 @@ async def _lags(host: Host, consumers: Sequence[Consumer]) -> list[int]:
     return await host.read(lags)
 
 
-def _describe(consumer: Consumer, lag: int) -> admin_pb2.Consumer:
+def _describe(host: Host, consumer: Consumer, lag: int) -> admin_pb2.Consumer:
     policy = consumer.policy
     shown = admin_pb2.Consumer(
         name=consumer.name,
@@ -272,6 +281,10 @@ def _describe(consumer: Consumer, lag: int) -> admin_pb2.Consumer:
     shown.backoff.max_ns = policy.backoff_max_ns
     if consumer.oldest_unsettled is not None:
         shown.oldest_unacked_offset = consumer.oldest_unsettled
+    shown.withheld.extend(withheld_from(consumer, host.log.quarantined))
+    pin = oldest_pin(consumer, lag=lag)
+    if pin is not None:
+        shown.pin.consumer, shown.pin.offset, shown.pin.what = pin.consumer, pin.offset, pin.what
     return shown
 
 

@@ -69,6 +69,51 @@ async def test_server_info(tmp_path: Path) -> None:
         assert (info.store_id, info.segments, info.store_bytes) == ("", 0, 0)
 
 
+async def test_a_segment_in_quarantine_is_told_and_whom_it_concerns(tmp_path: Path) -> None:
+    async with server_and_peer(config(tmp_path)) as (server, peer):
+        ahead, behind = Consuming(peer.call(rpc.CONSUME)), Consuming(peer.call(rpc.CONSUME))
+        await ahead.open("ahead", "a")
+        await peer.publish("a", b"0", b"1", b"2")
+        await ahead.delivery()
+        await peer.publish("b", b"3")
+        await behind.open("behind", "b", credit=pb.Credit(messages=1))
+        await behind.delivery()
+        host = server.host()
+        host.roll()
+        await peer.publish("a", b"4")
+        await ahead.delivery()
+        sealed = host.log.segments()[0]
+        request = admin.ListConsumersRequest()
+        before = await peer.call(rpc.LIST_CONSUMERS, request)
+        assert [(c.pin.offset, c.pin.what, len(c.withheld)) for c in before.consumers] == [
+            (0, "in flight", 0),
+            (3, "in flight", 0),
+        ]
+        host.log.quarantine(sealed.first_lsn, "a page of it cannot be read")
+        info = await peer.call(rpc.GET_SERVER, admin.GetServerRequest())
+        (told,) = info.quarantined
+        assert (told.first_lsn, told.last_lsn) == (1, sealed.last_lsn)
+        assert (told.first_offset, told.last_offset) == (0, 3)
+        assert told.reason == "a page of it cannot be read"
+        assert (told.pinned_consumers, list(told.unsettled)) == (0, ["ahead", "behind"])
+        assert (info.quarantined_segments, info.quarantined_records) == (1, sealed.records)
+        consumers = (await peer.call(rpc.LIST_CONSUMERS, request)).consumers
+        assert [(w.unread, w.unsettled) for c in consumers for w in c.withheld] == [(0, 3), (0, 1)]
+        late = Consuming(peer.call(rpc.CONSUME))
+        # The newest messages are in memory: it gets one, and the others are not considered.
+        await late.open("late", ">", start=pb.Start(offset=1), credit=pb.Credit(messages=1))
+        await late.delivery()
+        info = await peer.call(rpc.GET_SERVER, admin.GetServerRequest())
+        assert list(info.quarantined[0].pinned) == ["late"]
+        detail = await peer.call(rpc.GET_CONSUMER, admin.GetConsumerRequest(name="late"))
+        (withheld,) = detail.consumer.withheld
+        assert (withheld.first_offset, withheld.last_offset) == (0, 3)
+        assert (withheld.unread, withheld.unsettled) == (2, 1)
+        assert (detail.consumer.pin.offset, detail.consumer.pin.what) == (1, "in flight")
+        for member in (ahead, behind, late):
+            member.call.cancel()
+
+
 async def test_consumers_page_by_page_with_their_lag(tmp_path: Path) -> None:
     async with server_and_peer(config(tmp_path)) as (_, peer):
         for name, pattern in (("b", "x"), ("a", "y"), ("c", ">")):

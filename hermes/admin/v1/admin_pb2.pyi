@@ -12,7 +12,7 @@ class GetServerRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("version", "store_id", "next_lsn", "oldest_offset", "next_offset", "started_at_ns", "consumers", "subscriptions", "segments", "store_bytes")
+    __slots__ = ("version", "store_id", "next_lsn", "oldest_offset", "next_offset", "started_at_ns", "consumers", "subscriptions", "segments", "store_bytes", "quarantined", "quarantined_segments", "quarantined_records")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     NEXT_LSN_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,9 @@ class ServerInfo(_message.Message):
     SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     STORE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    QUARANTINED_RECORDS_FIELD_NUMBER: _ClassVar[int]
     version: str
     store_id: str
     next_lsn: int
@@ -33,7 +36,34 @@ class ServerInfo(_message.Message):
     subscriptions: int
     segments: int
     store_bytes: int
-    def __init__(self, version: _Optional[str] = ..., store_id: _Optional[str] = ..., next_lsn: _Optional[int] = ..., oldest_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., started_at_ns: _Optional[int] = ..., consumers: _Optional[int] = ..., subscriptions: _Optional[int] = ..., segments: _Optional[int] = ..., store_bytes: _Optional[int] = ...) -> None: ...
+    quarantined: _containers.RepeatedCompositeFieldContainer[QuarantinedSegment]
+    quarantined_segments: int
+    quarantined_records: int
+    def __init__(self, version: _Optional[str] = ..., store_id: _Optional[str] = ..., next_lsn: _Optional[int] = ..., oldest_offset: _Optional[int] = ..., next_offset: _Optional[int] = ..., started_at_ns: _Optional[int] = ..., consumers: _Optional[int] = ..., subscriptions: _Optional[int] = ..., segments: _Optional[int] = ..., store_bytes: _Optional[int] = ..., quarantined: _Optional[_Iterable[_Union[QuarantinedSegment, _Mapping]]] = ..., quarantined_segments: _Optional[int] = ..., quarantined_records: _Optional[int] = ...) -> None: ...
+
+class QuarantinedSegment(_message.Message):
+    __slots__ = ("first_lsn", "last_lsn", "first_offset", "last_offset", "reason", "path", "pinned_consumers", "pinned", "unsettled_consumers", "unsettled")
+    FIRST_LSN_FIELD_NUMBER: _ClassVar[int]
+    LAST_LSN_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    PINNED_CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    PINNED_FIELD_NUMBER: _ClassVar[int]
+    UNSETTLED_CONSUMERS_FIELD_NUMBER: _ClassVar[int]
+    UNSETTLED_FIELD_NUMBER: _ClassVar[int]
+    first_lsn: int
+    last_lsn: int
+    first_offset: int
+    last_offset: int
+    reason: str
+    path: str
+    pinned_consumers: int
+    pinned: _containers.RepeatedScalarFieldContainer[str]
+    unsettled_consumers: int
+    unsettled: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, first_lsn: _Optional[int] = ..., last_lsn: _Optional[int] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., reason: _Optional[str] = ..., path: _Optional[str] = ..., pinned_consumers: _Optional[int] = ..., pinned: _Optional[_Iterable[str]] = ..., unsettled_consumers: _Optional[int] = ..., unsettled: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListConsumersRequest(_message.Message):
     __slots__ = ("after", "page_size")
@@ -52,7 +82,7 @@ class ListConsumersResponse(_message.Message):
     def __init__(self, consumers: _Optional[_Iterable[_Union[Consumer, _Mapping]]] = ..., next: _Optional[str] = ...) -> None: ...
 
 class Consumer(_message.Message):
-    __slots__ = ("name", "filters", "position", "lag", "in_flight", "waiting", "dead", "members", "created_at_ns", "ack_timeout_ns", "max_attempts", "backoff", "oldest_unacked_offset", "inactivity_limit_ns")
+    __slots__ = ("name", "filters", "position", "lag", "in_flight", "waiting", "dead", "members", "created_at_ns", "ack_timeout_ns", "max_attempts", "backoff", "oldest_unacked_offset", "inactivity_limit_ns", "withheld", "pin")
     NAME_FIELD_NUMBER: _ClassVar[int]
     FILTERS_FIELD_NUMBER: _ClassVar[int]
     POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +97,8 @@ class Consumer(_message.Message):
     BACKOFF_FIELD_NUMBER: _ClassVar[int]
     OLDEST_UNACKED_OFFSET_FIELD_NUMBER: _ClassVar[int]
     INACTIVITY_LIMIT_NS_FIELD_NUMBER: _ClassVar[int]
+    WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    PIN_FIELD_NUMBER: _ClassVar[int]
     name: str
     filters: _containers.RepeatedScalarFieldContainer[str]
     position: int
@@ -81,7 +113,23 @@ class Consumer(_message.Message):
     backoff: _broker_pb2.Backoff
     oldest_unacked_offset: int
     inactivity_limit_ns: int
-    def __init__(self, name: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., position: _Optional[int] = ..., lag: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., dead: _Optional[int] = ..., members: _Optional[int] = ..., created_at_ns: _Optional[int] = ..., ack_timeout_ns: _Optional[int] = ..., max_attempts: _Optional[int] = ..., backoff: _Optional[_Union[_broker_pb2.Backoff, _Mapping]] = ..., oldest_unacked_offset: _Optional[int] = ..., inactivity_limit_ns: _Optional[int] = ...) -> None: ...
+    withheld: _containers.RepeatedCompositeFieldContainer[Withheld]
+    pin: GcPin
+    def __init__(self, name: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., position: _Optional[int] = ..., lag: _Optional[int] = ..., in_flight: _Optional[int] = ..., waiting: _Optional[int] = ..., dead: _Optional[int] = ..., members: _Optional[int] = ..., created_at_ns: _Optional[int] = ..., ack_timeout_ns: _Optional[int] = ..., max_attempts: _Optional[int] = ..., backoff: _Optional[_Union[_broker_pb2.Backoff, _Mapping]] = ..., oldest_unacked_offset: _Optional[int] = ..., inactivity_limit_ns: _Optional[int] = ..., withheld: _Optional[_Iterable[_Union[Withheld, _Mapping]]] = ..., pin: _Optional[_Union[GcPin, _Mapping]] = ...) -> None: ...
+
+class Withheld(_message.Message):
+    __slots__ = ("first_lsn", "first_offset", "last_offset", "unread", "unsettled")
+    FIRST_LSN_FIELD_NUMBER: _ClassVar[int]
+    FIRST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    LAST_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_FIELD_NUMBER: _ClassVar[int]
+    UNSETTLED_FIELD_NUMBER: _ClassVar[int]
+    first_lsn: int
+    first_offset: int
+    last_offset: int
+    unread: int
+    unsettled: int
+    def __init__(self, first_lsn: _Optional[int] = ..., first_offset: _Optional[int] = ..., last_offset: _Optional[int] = ..., unread: _Optional[int] = ..., unsettled: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("member", "peer", "client_name", "client_version", "in_flight", "credit")

@@ -39,6 +39,12 @@ class FakeAdmin:
                 max_attempts=5,
                 backoff=broker_pb2.Backoff(initial_ns=10**9, max_ns=300 * 10**9),
                 oldest_unacked_offset=4,
+                withheld=[
+                    pb.Withheld(
+                        first_lsn=9, first_offset=20, last_offset=39, unread=20, unsettled=1
+                    )
+                ][: name == "billing"],
+                pin=pb.GcPin(consumer=name, offset=4, what="waiting"),
             )
             for name in ("billing", "evil\x1b[31m", "shipping")
         }

@@ -62,6 +62,9 @@ def test_list_is_the_default_and_pages(hermes: Callable[..., Ran]) -> None:
         assert ran.code == 0
         header, *rows = ran.out.splitlines()
         assert " ".join(header.split()) == "NAME FILTER POSITION LAG IN FLIGHT WAITING DEAD MEMBERS"
+        assert rows.pop() == (
+            "billing: offsets 20..39 cannot be read: 20 messages not offered yet, 1 unsettled"
+        )
         assert [row.split()[0] for row in rows] == ["billing", "evil\\x1b[31m", "shipping"]
         assert "1,200" in rows[0]
 
@@ -95,6 +98,9 @@ def test_show(hermes: Callable[..., Ran]) -> None:
     (detail,) = hermes("consumers", "show", "billing", "--json").objects
     assert detail["members"][0]["credit_messages"] == 1_000
     assert detail["oldest_unacked_offset"] == 4
+    assert "keeps              messages from offset 4 on (waiting)" in ran.out
+    assert "damaged            offsets 20..39 cannot be read" in ran.out
+    assert (detail["pin"]["offset"], detail["withheld"][0]["unread"]) == (4, 20)
 
 
 def test_delete_asks(fake: admin_fake.FakeAdmin, hermes: Callable[..., Ran]) -> None:
