@@ -19,9 +19,10 @@ from hermes.log.catalog import LOCK_NAME, list_segments
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.head import HeadRead, read_head, sync_folder
+from hermes.log.log_end import check_head, check_tail
 from hermes.log.recovery_plan import End, Facts, Format, Head, Place, Segments, Wal
 from hermes.log.space import RESERVE_NAME
-from hermes.log.survey import Survey, check_head, check_segments, check_tail, survey
+from hermes.log.survey import Survey, check_segments, survey
 
 _OWN_NAMES: Final = {LOCK_NAME, head_file.FILE_NAME, RESERVE_NAME}
 # What a file system or a volume puts into an empty folder.

@@ -35,9 +35,10 @@ from hermes.log.backup_manifest import (
 )
 from hermes.log.catalog import LOCK_NAME, StoreLock, list_segments
 from hermes.log.head import UNFINISHED, create_head, is_unfinished, sync_folder
+from hermes.log.log_end import check_tail
 from hermes.log.segment import BUILDING_SUFFIX, file_name
 from hermes.log.space import Space
-from hermes.log.survey import check_segments, check_tail, survey
+from hermes.log.survey import check_segments, survey
 
 _FOREIGN_NAMES: Final = {"lost+found"}
 # Nothing of a store: what a restore that hardly began leaves behind.

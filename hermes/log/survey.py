@@ -1,51 +1,40 @@
 """Look at every segment of a store before anything is touched, and judge what is there.
 
 Reads the ends of each segment, not every byte: that the files belong together, that no
-segment is missing, that each one's chain goes on in the next, that the log reaches HEAD,
-and that the last records hash to what they say. What is wrong is raised with the exact
-range of lsns. Nothing is changed here; `opening.py` acts on what was found.
+segment is missing, and that each one's chain goes on in the next. What is wrong is raised
+with the exact range of lsns. Nothing is changed here; `opening.py` acts on what was found,
+and the log's end is judged in `log_end.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final
 
 import apsw
 import msgspec
 
-from hermes import limits
 from hermes.errors import StoreDamagedError, StoreError
 from hermes.log import schema
 from hermes.log.bodies import (
     compacted_segment,
     dropped_range,
-    erased_lsn,
     lost_range,
     sealed_facts,
 )
 from hermes.log.catalog import list_segments
-from hermes.log.chain import hash_payload, link
 from hermes.log.database import connect_to_read, explain
 from hermes.log.facts import Mark, SegmentFacts, SegmentStart
 from hermes.log.record import Kind, StoredRecord
-from hermes.log.rows import announcements, first_record, hull_of, records, typed
+from hermes.log.rows import announcements, first_record
 from hermes.log.schema import INTEGER_MAX
 from hermes.log.segment import read_end, read_facts, read_start
 
 # Of a damaged page, a value of another type than its column's, a text that is none.
-_UNREADABLE: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
+UNREADABLE: Final = (apsw.CorruptError, apsw.NotADBError, UnicodeDecodeError)
 RESTORE_HINT = "restore the missing files from a backup"
 LOOKS_MAX = 5
-
-
-class _Payload(NamedTuple):
-    """A row of `schema.PAYLOADS_BACK`."""
-
-    lsn: int
-    payload: bytes | None
-    payload_hash: bytes | None
 
 
 class Surveyed(msgspec.Struct, frozen=True):
@@ -92,7 +81,7 @@ def survey(found: Sequence[tuple[int, Path]], *, vfs: str = "") -> Survey:
                     dropped = None if drop is None else dropped_range(drop.body)
             finally:
                 db.close()
-        except (*_UNREADABLE, apsw.SQLError) as error:
+        except (*UNREADABLE, apsw.SQLError) as error:
             until = f"..{found[position + 1][0] - 1}" if successor else " on"
             raise StoreDamagedError(
                 f"{path.name} is damaged: records {first_lsn}{until} cannot be read ({error})",
@@ -233,140 +222,3 @@ def _refuse_missing(first_lsn: int, last_lsn: int) -> None:
         last_lsn=last_lsn,
         missing=True,
     )
-
-
-def check_head(found: Survey, head: Mark, *, vfs: str = "") -> None:
-    """HEAD within the log: the record it names must be the one that it knows.
-
-    Raises StoreDamagedError.
-    """
-    for segment in reversed(found.segments):
-        if segment.start.before.lsn > head.lsn:
-            continue
-        if segment.start.before.lsn == head.lsn:
-            chain = segment.start.before.chain
-        else:
-            db = connect_to_read(segment.path, vfs=vfs)
-            try:
-                row = db.execute(schema.CHAIN_AT, (head.lsn,)).fetchone()
-            except _UNREADABLE as error:
-                _refuse_unreadable(segment.path, head.lsn, head.lsn, error)
-            finally:
-                db.close()
-            chain = b"" if row is None else row[0]
-        if chain != head.chain:
-            raise StoreDamagedError(
-                f"record {head.lsn} is not the one that was committed: the log was changed",
-                hint=RESTORE_HINT,
-                first_lsn=head.lsn,
-                last_lsn=head.lsn,
-            )
-        break
-    if head.lsn == found.end.lsn and head.next_offset != found.end.next_offset:
-        _refuse_offsets(head.next_offset, found.segments[-1])
-
-
-def _refuse_unreadable(path: Path, first_lsn: int, last_lsn: int, error: Exception) -> NoReturn:
-    raise StoreDamagedError(
-        f"{path.name} is damaged: of the records {first_lsn}..{last_lsn} not all can be read"
-        f" ({error})",
-        hint=RESTORE_HINT,
-        first_lsn=first_lsn,
-        last_lsn=last_lsn,
-        path=str(path),
-    ) from error
-
-
-def _refuse_offsets(next_offset: int, segment: Surveyed) -> None:
-    """An index of offsets is damaged: going on by it would give numbers twice."""
-    end = segment.facts.end
-    raise StoreDamagedError(
-        f"{segment.path.name}: the next offset after record {end.lsn} is {next_offset},"
-        f" its index says {end.next_offset}",
-        hint=RESTORE_HINT,
-        first_lsn=end.lsn,
-        last_lsn=end.lsn,
-        path=str(segment.path),
-    )
-
-
-def check_tail(segment: Surveyed, *, vfs: str = "") -> None:
-    """Recompute the chain of the last records, and hash their payloads up to a size.
-
-    Raises StoreDamagedError for the first break.
-    """
-    end_lsn = segment.facts.end.lsn
-    start = since_lsn = max(segment.start.before.lsn, end_lsn - limits.TAIL_CHECK_RECORDS)
-    db = connect_to_read(segment.path, vfs=vfs)
-    try:
-        chain = segment.start.before.chain
-        if start > segment.start.before.lsn:
-            before = first_record(db, schema.READ_BARE, (start, 1))
-            chain = b"" if before is None else before.chain
-        next_offset = segment.facts.end.next_offset
-        for found in records(db, schema.READ_BARE, (start + 1, limits.TAIL_CHECK_RECORDS)):
-            start += 1
-            chain = link(
-                chain,
-                found.lsn,
-                found.at_ns,
-                found.kind,
-                found.key,
-                found.first,
-                found.last,
-                found.body,
-                found.payload_hash,
-            )
-            if found.lsn != start or chain != found.chain:
-                raise StoreDamagedError(
-                    f"record {start} does not hash to its link in the chain",
-                    hint=RESTORE_HINT,
-                    first_lsn=start,
-                    last_lsn=end_lsn,
-                )
-            if found.kind == Kind.PUBLISHED:
-                next_offset = hull_of(found)[1] + 1
-        if next_offset != segment.facts.end.next_offset:
-            _refuse_offsets(next_offset, segment)
-        _check_payloads(db, since_lsn)
-    except _UNREADABLE as error:
-        _refuse_unreadable(segment.path, since_lsn + 1, end_lsn, error)
-    finally:
-        db.close()
-
-
-def _check_payloads(db: apsw.Connection, since_lsn: int) -> None:
-    """The chain covers a payload's hash alone. Raises StoreDamagedError.
-
-    A payload is taken out of a sealed segment, or because a PayloadErased here says so. Any
-    other one that is gone is lost: a flipped bit can make NULL of a short one.
-    """
-    left_bytes = limits.TAIL_CHECK_PAYLOAD_BYTES
-    for row in db.execute(schema.PAYLOADS_BACK, (since_lsn,)):
-        lsn, payload, payload_hash = typed(row, _Payload)
-        if payload is None:
-            whole = payload_hash is None or _may_be_gone(db, lsn)
-        else:
-            whole = hash_payload(payload) == payload_hash
-            left_bytes -= len(payload)
-        if not whole:
-            raise StoreDamagedError(
-                f"the payload of record {lsn} does not hash to what the log says",
-                hint=RESTORE_HINT,
-                first_lsn=lsn,
-                last_lsn=lsn,
-            )
-        if left_bytes <= 0:
-            return
-
-
-def _may_be_gone(db: apsw.Connection, lsn: int) -> bool:
-    """Whether this file was sealed and compacted once, or a record in it erased that payload."""
-    if any(name == "compacted_lsn" for name, _ in db.execute(schema.META)):
-        return True
-    before = INTEGER_MAX
-    while (found := first_record(db, schema.LATEST, (Kind.PAYLOAD_ERASED, before))) is not None:
-        if erased_lsn(found.body) == lsn:
-            return True
-        before = found.lsn - 1
-    return False

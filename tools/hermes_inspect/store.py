@@ -29,9 +29,10 @@ from hermes.errors import HermesError, StoreDamagedError, StoreError, StoreVersi
 from hermes.log.catalog import LOCK_NAME, list_segments
 from hermes.log.head import FILE_NAME as HEAD_NAME
 from hermes.log.head import HeadRead, read_head
+from hermes.log.log_end import check_head
 from hermes.log.port import SegmentInfo
 from hermes.log.reader import SqliteReader, open_reader
-from hermes.log.survey import Survey, check_head, check_segments, survey_beside
+from hermes.log.survey import Survey, check_segments, survey_beside
 
 VARIABLE: Final = "HERMES_STORE_PATH"
 DEFAULT_PATH: Final = Path("hermes-data")
