@@ -41,6 +41,18 @@ def check_head(found: Survey, head: Mark, *, vfs: str = "") -> None:
     for segment in reversed(found.segments):
         if segment.start.before.lsn > head.lsn:
             continue
+        if segment.damage:
+            if segment.start.before.lsn == head.lsn:
+                continue  # that record is in the one before it
+            raise StoreDamagedError(
+                f"{segment.path.name} is damaged ({segment.damage}), and the record that HEAD"
+                f" names, {head.lsn}, is in it: whether the log behind it is the one that was"
+                " committed cannot be told",
+                hint=RESTORE_HINT,
+                first_lsn=segment.start.first_lsn,
+                last_lsn=segment.facts.last_lsn,
+                path=str(segment.path),
+            )
         if segment.start.before.lsn == head.lsn:
             chain = segment.start.before.chain
         else:

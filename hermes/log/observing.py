@@ -8,6 +8,7 @@ after a fact that refuses is not looked at, and has the value of a sound store.
 from __future__ import annotations
 
 import stat
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +16,14 @@ import msgspec
 
 from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log import head as head_file
-from hermes.log.catalog import LOCK_NAME, list_segments
+from hermes.log.catalog import LOCK_NAME, Entry, list_segments
 from hermes.log.chain import genesis
 from hermes.log.facts import Mark
 from hermes.log.head import HeadRead, read_head, sync_folder
 from hermes.log.log_end import check_head, check_tail
 from hermes.log.recovery_plan import End, Facts, Format, Head, Place, Segments, Wal
 from hermes.log.space import RESERVE_NAME
-from hermes.log.survey import Survey, check_segments, survey
+from hermes.log.survey import Survey, Surveyed, check_segments, survey
 
 _OWN_NAMES: Final = {LOCK_NAME, head_file.FILE_NAME, RESERVE_NAME}
 # What a file system or a volume puts into an empty folder.
@@ -99,6 +100,7 @@ def observe_content(folder: Path, *, accept_loss: bool, vfs: str = "") -> Observ
     try:
         state, head, head_error, warnings = _observe_head(folder / head_file.FILE_NAME)
         kind, seen, damage = _observe_segments(list_segments(folder), head, vfs)
+        warnings += tuple(f"left out: {_told(segment)}" for segment in seen.damaged)
     except StoreVersionError as error:
         return Observed(msgspec.structs.replace(facts, format=Format.NEWER), error)
     facts = msgspec.structs.replace(facts, head=state, segments=kind)
@@ -139,8 +141,9 @@ def _observe_segments(
     if not found:
         return Segments.NONE, seen, None
     try:
-        seen = survey(found, vfs=vfs)
+        seen = survey(found, vfs=vfs, leave_out_damaged=True)
         check_segments(seen, seen.segments[0].start.store_id if head is None else head.store_id)
+        _check_neighbours(seen, vfs)
     except StoreVersionError:
         raise
     except StoreDamagedError as error:
@@ -149,7 +152,24 @@ def _observe_segments(
     except StoreError as error:
         return Segments.STRANGE, seen, error
     bare = len(seen.segments) == 1 and seen.segments[0].first_record is None
+    if seen.damaged:
+        return Segments.DESCRIBED, seen, None
     return Segments.BARE if bare else Segments.WHOLE, seen, None
+
+
+def _check_neighbours(seen: Survey, vfs: str) -> None:
+    """What seals a segment is in the one behind it: where that is damaged, the end of the
+    one before it has only itself to speak for it, and is recomputed. Raises StoreDamagedError.
+    """
+    for before, after in pairwise(seen.segments):
+        if after.damage:
+            check_tail(before, vfs=vfs)
+
+
+def _told(segment: Surveyed) -> str:
+    start = segment.start
+    entry = Entry(start.first_lsn, start.before.next_offset, segment.path, segment.facts)
+    return entry.damaged(segment.damage).message
 
 
 def _with_end(observed: Observed, folder: Path, vfs: str) -> Observed:
@@ -176,7 +196,8 @@ def _with_end(observed: Observed, folder: Path, vfs: str) -> Observed:
             check_tail(segments[-1], vfs=vfs)
         except StoreDamagedError as damage:
             state, error = End.CHANGED, damage
-    wals = [found.path.with_name(found.path.name + "-wal") for found in segments]
+    whole = [found.path for found in segments if not found.damage]
+    wals = [path.with_name(path.name + "-wal") for path in whole]
     held = any(wal.exists() and wal.stat().st_size for wal in wals)
     facts = msgspec.structs.replace(observed.facts, end=state, wal=Wal.HELD if held else Wal.EMPTY)
     return msgspec.structs.replace(observed, facts=facts, error=error, warnings=warnings)

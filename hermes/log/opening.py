@@ -164,6 +164,8 @@ class _Opening:
     def _copy_wals(self) -> None:
         """Write and sync what WALs hold, into their files."""
         for segment in self._seen.segments:
+            if segment.damage:
+                continue  # it is evidence, and so is what lies beside it
             wal = segment.path.with_name(segment.path.name + "-wal")
             if wal.exists() and wal.stat().st_size:
                 write_anew(wal)
@@ -227,7 +229,13 @@ class _Opening:
         paths[-1][1].chmod(stat.S_IRUSR | stat.S_IWUSR)
         active = ActiveSegment(paths[-1][1], vfs=self._vfs)
         entries = [
-            Entry(lsn, facts[lsn].start.before.next_offset, path, facts[lsn].facts)
+            Entry(
+                lsn,
+                facts[lsn].start.before.next_offset,
+                path,
+                facts[lsn].facts,
+                damage=facts[lsn].damage,
+            )
             for lsn, path in paths[:-1]
         ]
         start = active.start
@@ -244,7 +252,11 @@ class _Opening:
             head=HeadFile(self._head_path, self._store_id, slot),
             catalog=Catalog(tuple(entries)),
             active=active,
-            unsealed=[path for _, path in paths[:-1] if not is_sealed_file(path)],
+            unsealed=[
+                entry.path
+                for entry in entries[:-1]
+                if not entry.damage and not is_sealed_file(entry.path)
+            ],
             uncompacted=self._seen.uncompacted,
             report=OpenReport(
                 created=plan.decision is Decision.CREATE,

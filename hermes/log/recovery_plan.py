@@ -13,6 +13,9 @@ Rules
 3. What was committed is never left out silently: a log that is shorter than HEAD, or
    other than HEAD, is refused. `accept_loss` is the operator's word that what is gone is
    gone; it excuses what is not there, never what is there and wrong.
+4. A sealed segment that is damaged is left out and named, where the one behind it says
+   exactly what it holds; it decides nothing about the log's end. One that nothing describes
+   refuses the store, as does a damaged active one: what was acknowledged last is in it.
 
 A WAL decides nothing by itself. What it holds counts as part of its segment, and is
 copied; a WAL that lost commits (one flipped bit is enough) shows as a log shorter than HEAD.
@@ -65,6 +68,7 @@ class Segments(Flag):
     NONE = auto()
     MISSING = auto()  # one of them
     DAMAGED = auto()  # one cannot be read, was cut short, renamed or changed
+    DESCRIBED = auto()  # sealed ones are damaged; those behind say all that must be known
     STRANGE = auto()  # one is of another store
 
 
@@ -153,7 +157,9 @@ class Rule(msgspec.Struct, frozen=True):
 _CREATE, _OPEN, _WARN, _ACCEPT, _REFUSE = Decision
 _LOCKED, _VERSION, _DAMAGED, _OTHER = Refusal
 _SPEAKS: Final = Head.SOUND | Head.ONE_BAD
-_READABLE: Final = Segments.WHOLE | Segments.BARE
+_WHOLE: Final = Segments.WHOLE | Segments.BARE
+_READABLE: Final = _WHOLE | Segments.DESCRIBED
+_HELD: Final = Segments.WHOLE | Segments.DESCRIBED
 _FITS: Final = End.FITS | End.AHEAD
 _WRONG: Final = End.SHORT | End.CHANGED
 
@@ -188,9 +194,9 @@ RULES: Final = (
     Rule("creation interrupted", _OPEN,
          head=Head.ABSENT, segments=Segments.BARE, end=_FITS),
     Rule("HEAD missing", _REFUSE, _DAMAGED,
-         head=Head.ABSENT, segments=Segments.WHOLE, end=_FITS, accept_loss=False),
+         head=Head.ABSENT, segments=_HELD, end=_FITS, accept_loss=False),
     Rule("HEAD missing, accepted", _WARN,
-         head=Head.ABSENT, segments=Segments.WHOLE, end=_FITS, accept_loss=True),
+         head=Head.ABSENT, segments=_HELD, end=_FITS, accept_loss=True),
     Rule("HEAD damaged", _REFUSE, _DAMAGED,
          head=Head.BOTH_BAD, segments=_READABLE, end=_FITS, accept_loss=False),
     Rule("HEAD damaged, accepted", _WARN,
@@ -199,8 +205,11 @@ RULES: Final = (
          head=Head.ABSENT | Head.BOTH_BAD, segments=_READABLE, end=_WRONG),
 
     # a log, and HEAD knows how far it went
-    Rule("sound", _OPEN, head=Head.SOUND, segments=_READABLE, end=_FITS),
-    Rule("one bad slot", _WARN, head=Head.ONE_BAD, segments=_READABLE, end=_FITS),
+    Rule("sound", _OPEN, head=Head.SOUND, segments=_WHOLE, end=_FITS),
+    Rule("one bad slot", _WARN, head=Head.ONE_BAD, segments=_WHOLE, end=_FITS),
+    # Whatever HEAD's other slot says: the end of the log is what it vouches for.
+    Rule("a damaged segment is left out", _WARN,
+         head=_SPEAKS, segments=Segments.DESCRIBED, end=_FITS),
     Rule("shorter than HEAD", _REFUSE, _DAMAGED,
          head=_SPEAKS, segments=_READABLE, end=End.SHORT, accept_loss=False),
     Rule("shorter than HEAD, accepted", _ACCEPT,

@@ -209,12 +209,11 @@ def test_a_renamed_segment_is_refused(folder: Folder) -> None:
     folder.refuses(StoreDamagedError, "was renamed")
 
 
-@pytest.mark.parametrize("first_lsn", [1, 4, 7])
-def test_a_broken_file_is_named(folder: Folder, first_lsn: int) -> None:
-    folder.segment(first_lsn).chmod(0o600)
-    folder.segment(first_lsn).write_bytes(b"not a database" * 1000)
-    error = folder.refuses(StoreDamagedError, f"records {first_lsn}")
-    assert error.fields["first_lsn"] == first_lsn
+def test_a_broken_active_file_is_named(folder: Folder) -> None:
+    """A sealed one is left out: test_log_left_out.py."""
+    folder.segment(7).write_bytes(b"not a database" * 1000)
+    error = folder.refuses(StoreDamagedError, "records 7 on cannot be read")
+    assert error.fields["first_lsn"] == 7
 
 
 def execute(path: Path, sql: str) -> None:
@@ -224,17 +223,6 @@ def execute(path: Path, sql: str) -> None:
     if path.with_name(path.name + "-wal").exists():
         db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
     db.close()
-
-
-def test_a_shortened_sealed_segment_is_named(folder: Folder) -> None:
-    execute(folder.segment(1), "DELETE FROM records WHERE lsn = 3")
-    error = folder.refuses(StoreDamagedError, "lost records 3..3")
-    assert (error.fields["first_lsn"], error.fields["last_lsn"]) == (3, 3)
-
-
-def test_a_changed_last_record_is_named(folder: Folder) -> None:
-    execute(folder.segment(1), "UPDATE records SET chain = zeroblob(32) WHERE lsn = 3")
-    folder.refuses(StoreDamagedError, "not what its seal says: records 1..3")
 
 
 def test_a_changed_record_at_the_tail_is_named(folder: Folder) -> None:

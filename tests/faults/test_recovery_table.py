@@ -24,7 +24,7 @@ import pytest
 from hermes import errors
 from hermes.log import head as head_file
 from hermes.log.head import create_head, read_head
-from hermes.log.log import open_log
+from hermes.log.log import SqliteLog, open_log
 from hermes.log.observing import observe_content
 from hermes.log.record import Kind
 from hermes.log.recovery_plan import (
@@ -41,7 +41,7 @@ from hermes.log.recovery_plan import (
     plan_recovery,
 )
 from hermes.log.segment import file_name
-from tests.contract.records import Outcomes, publish
+from tests.contract.records import BIG, Outcomes, publish
 from tests.contract.store import put
 from tests.support.folders import StoreFolder, three_segments
 
@@ -137,12 +137,20 @@ def _set_segments(facts: Facts, folder: Path, templates: dict[tuple[Segments, Wa
             (folder / file_name(1)).unlink()
         case Segments.MISSING:
             middle.unlink()
+        case Segments.DESCRIBED:
+            _break(middle)
         case Segments.DAMAGED:
-            middle.chmod(0o600)
-            middle.write_bytes(b"not a database" * 4096)
+            # The one that would say what the first one holds is damaged too.
+            _break(folder / file_name(1))
+            _break(middle)
         case Segments.STRANGE:
             middle.unlink()
             shutil.copy(templates[Segments.STRANGE, Wal.EMPTY] / file_name(4), middle)
+
+
+def _break(path: Path) -> None:
+    path.chmod(0o600)
+    path.write_bytes(b"not a database" * 4096)
 
 
 def _set_end(facts: Facts, folder: Path) -> None:
@@ -254,9 +262,28 @@ def check(facts: Facts, folder: Path) -> None:
     end = log.next_lsn
     log.close()
     again = store.open()
-    assert (again.next_lsn, again.report.warnings) == (end, ())
-    assert again.report.rule == "sound"
+    assert again.next_lsn == end
+    if facts.segments is Segments.DESCRIBED:
+        check_left_out(again)
+        assert contents(folder)[file_name(4)] == before[file_name(4)], "it is evidence"
+    else:
+        assert (again.report.rule, again.report.warnings) == ("sound", ())
+        assert not again.quarantined
     again.close()
+
+
+def check_left_out(log: SqliteLog) -> None:
+    """The middle one of three segments is named exactly, and nothing else is missing."""
+    assert log.report.rule == "a damaged segment is left out"
+    (warning,) = log.report.warnings
+    assert "records 4..6, offsets 3..3, cannot be served" in warning
+    (told,) = log.quarantined
+    assert (told.first_lsn, told.last_lsn, told.first_offset, told.last_offset) == (4, 6, 3, 3)
+    reader = log.reader()
+    found = [record.lsn for record in reader.read(1, limit=99, limit_bytes=BIG)]
+    assert found[:4] == [1, 2, 3, 7]
+    assert found[-1] == log.next_lsn - 1
+    assert reader.publishes(0, limit=99, limit_bytes=BIG)[1] == 3, "the line stops in front of it"
 
 
 PARTS = [(head, segments, lock) for head in Head for segments in Segments for lock in Lock]

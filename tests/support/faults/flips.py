@@ -48,6 +48,7 @@ class Opening(StrEnum):
 
     REFUSED = auto()
     MENDED = auto()  # and said so; nothing is missing
+    LEFT_OUT = auto()  # that segment, named exactly; the rest is there
     EXACT = auto()  # everything that was committed is there, unchanged
     UNNOTICED = auto()  # it opened, and a committed fact is another
 
@@ -161,7 +162,7 @@ class Bench:
         self._forget_memory()
         verified = self._verify()
         self._forget_memory()
-        opening, said = self._open()
+        opening, said = self._open(flip)
         place = self._whole.place_of(flip.name)
         return Found(flip, place, touches, verified, opening, said)
 
@@ -191,7 +192,7 @@ class Bench:
         assert verdict.sound or all(found.text for found in verdict.breaks)
         return not verdict.sound
 
-    def _open(self) -> tuple[Opening, str]:
+    def _open(self, flip: Flip) -> tuple[Opening, str]:
         try:
             log = open_log(self._folder, Outcomes(), low_space_bytes=0)
         except (StoreDamagedError, StoreVersionError, StoreError) as error:
@@ -201,7 +202,12 @@ class Bench:
             return Opening.REFUSED, str(error)
         end = (log.next_lsn, log.next_offset)
         warnings, lost = log.report.warnings, log.report.lost
+        left_out = [Path(told.path).name for told in log.quarantined]
         log.close()
+        if left_out and lost is None and end == self._whole.end:
+            assert left_out == [flip.name], "another file is blamed"
+            assert flip.name in warnings[0]
+            return Opening.LEFT_OUT, warnings[0]
         if (
             lost is not None
             or end != self._whole.end

@@ -26,7 +26,7 @@ COMBINATIONS = every_combination()
 
 
 def test_every_combination_has_exactly_one_row() -> None:
-    assert len(COMBINATIONS) == 3 * 2 * 2 * 5 * 6 * 4 * 2 * 2
+    assert len(COMBINATIONS) == 3 * 2 * 2 * 5 * 7 * 4 * 2 * 2
     assert len(set(COMBINATIONS)) == len(COMBINATIONS)
     fitting = {facts: [rule.name for rule in RULES if rule.fits(facts)] for facts in COMBINATIONS}
     assert {facts: names for facts, names in fitting.items() if len(names) != 1} == {}
@@ -86,6 +86,18 @@ def test_nothing_committed_is_left_out_without_a_word() -> None:
             assert decision is Decision.REFUSE
         if decision is Decision.ACCEPT_LOSS:
             assert facts.accept_loss
+
+
+def test_a_damaged_segment_is_never_left_out_without_a_word_and_excuses_nothing() -> None:
+    """It refuses nothing that would be opened without it, and opens nothing that would not."""
+    for facts in COMBINATIONS:
+        if facts.segments is not Segments.DESCRIBED:
+            continue
+        plan = plan_recovery(facts)
+        whole = plan_recovery(msgspec.structs.replace(facts, segments=Segments.WHOLE))
+        assert (plan.decision is Decision.REFUSE) == (whole.decision is Decision.REFUSE)
+        assert plan.warns == (plan.decision is not Decision.REFUSE)
+        assert plan.steps == whole.steps
 
 
 def test_a_wal_is_copied_wherever_a_log_is_opened_and_decides_nothing() -> None:
