@@ -1,13 +1,16 @@
 """Damage in a sealed segment under a real server: that segment is left out, the rest served.
 
-The bytes are changed while the server runs, before anything has read them. What a consumer
-gets must be what was published, in order, and never go on behind the damage unseen; with
-the file restored and the server started again everything is offered.
+The bytes are changed while the server runs, before anything has read them, or while it is
+stopped. What a consumer gets must be what was published, in order, and never go on behind
+the damage unseen; with the file restored and the server started again everything is offered.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sys
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,8 @@ import apsw
 import pytest
 
 import hermes
+from hermes.client.admin import AdminClient
+from hermes.client.admin_types import ConsumerInfo, ServerInfo
 from hermes.errors import HermesError
 from hermes.log.catalog import list_segments
 from hermes.log.schema import PAGE_BYTES
@@ -140,3 +145,69 @@ async def test_a_damaged_segment_is_left_out_and_the_rest_served(
             rest = await consume(client, "inside", COUNT)
             assert sorted(got + rest) == list(range(HALF, COUNT + 1))
         assert len(server.said(EVENT)) == 1
+
+
+def flip_bits(path: Path) -> None:
+    """One bit in every 64 bytes of the first page: the file is no database any more."""
+    first_page = bytearray(path.read_bytes()[:PAGE_BYTES])
+    for at in range(0, PAGE_BYTES, 64):
+        first_page[at] ^= 1 << 3
+    write(path, 0, bytes(first_page))
+
+
+async def inspected(*arguments: str) -> tuple[int | None, str]:
+    """Exit code and output of hermes-inspect."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "hermes_inspect", *arguments, stdout=PIPE, stderr=STDOUT
+    )
+    out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+def asked(address: str) -> tuple[ServerInfo, dict[str, ConsumerInfo]]:
+    with AdminClient(address) as admin:
+        return admin.server(), {consumer.name: consumer for consumer in admin.consumers()}
+
+
+async def test_a_store_that_was_damaged_while_stopped_starts_and_says_so(tmp_path: Path) -> None:
+    """It was refused, and nothing of it was served before a backup was found."""
+    async with ServerProcess(tmp_path / "store", ENVIRONMENT) as server:
+        await fill(server.address)
+        await server.kill()
+        path, first, last = holder(server.store, HALF)
+        shutil.copy(path, tmp_path / "sound")
+        flip_bits(path)
+        damaged = path.read_bytes()
+
+        await server.start()
+        await server.says(EVENT)
+        (told,) = server.said(EVENT)
+        assert (told["path"], told["first_offset"], told["last_offset"]) == (str(path), first, last)
+        assert told["pinned"] == ["before", "inside"]
+        async with hermes.AsyncClient(server.address) as client:
+            assert await consume(client, "before", COUNT) == list(range(first)), "in front of it"
+            await client.publish("job.a", payload(COUNT))
+            assert await consume(client, "behind", 9) == [COUNT]
+            async with client.read("job.>", start=last + 1) as behind:
+                assert [m.offset async for m in behind] == list(range(last + 1, COUNT + 1))
+        info, consumers = await asyncio.to_thread(asked, server.address)
+        (segment,) = info.quarantined
+        assert (segment.first_lsn, segment.last_lsn) == (told["first_lsn"], told["last_lsn"])
+        assert (segment.first_offset, segment.last_offset) == (first, last)
+        assert segment.pinned == ("before", "inside")
+        (withheld,) = consumers["before"].withheld
+        assert (withheld.first_lsn, withheld.unread) == (segment.first_lsn, last - first + 1)
+        assert not consumers["behind"].withheld
+        await server.kill()
+
+        code, said = await inspected("verify", str(server.store))
+        assert code == 1
+        assert path.name in said
+        assert path.read_bytes() == damaged, "it is evidence"
+        shutil.copy(tmp_path / "sound", path)
+        await server.start()
+        async with hermes.AsyncClient(server.address) as client:
+            assert await consume(client, "before", COUNT) == list(range(first, COUNT + 1))
+        assert len(server.said(EVENT)) == 1
+    code, said = await inspected("verify", str(tmp_path / "store"))
+    assert code == 0, said
