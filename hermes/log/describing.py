@@ -6,6 +6,7 @@ described by its seal alone. Nothing here decides.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hermes.log.held import Held, HeldCache, file_bytes, read_held
@@ -17,13 +18,15 @@ if TYPE_CHECKING:
     from hermes.log.reader import SqliteReader
 
 
-def segment_infos(reader: SqliteReader, known: HeldCache, *, subjects: bool) -> list[SegmentInfo]:
-    """All segments, oldest first, the active one last. Raises StoreError.
+def segment_infos(
+    reader: SqliteReader, known: HeldCache, *, subjects: bool, without: Collection[int] = ()
+) -> list[SegmentInfo]:
+    """All segments but `without` (first lsns), oldest first, the active one last.
 
-    `known` is what was told of sealed files before.
+    `known` is what was told of sealed files before. Raises StoreError.
     """
     infos = []
-    entries = reader.entries()
+    entries = [entry for entry in reader.entries() if entry.first_lsn not in without]
     for entry in entries:
         facts = entry.facts or reader.describe(entry)
         if facts is None:

@@ -281,12 +281,14 @@ class SqliteReader:
         """The segments there are now, oldest first. Raises StoreError."""
         return self._source.entries()
 
-    def segments(self, *, subjects: bool = True) -> list[SegmentInfo]:
-        """All segments, oldest first, the active one last.
+    def segments(
+        self, *, subjects: bool = True, without: Collection[int] = ()
+    ) -> list[SegmentInfo]:
+        """All segments but `without` (first lsns), oldest first, the active one last.
 
         Without `subjects` theirs are empty, and the cost of each is a few look-ups.
         """
-        return segment_infos(self, self._held, subjects=subjects)
+        return segment_infos(self, self._held, subjects=subjects, without=without)
 
     def start_of(self, entry: Entry) -> SegmentStart | None:
         """Store, first lsn and the mark before a segment; None if it is gone."""

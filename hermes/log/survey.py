@@ -162,11 +162,11 @@ def _read(
     return segment
 
 
-def survey_beside(folder: Path, *, vfs: str = "") -> Survey:
+def survey_beside(folder: Path, *, vfs: str = "", leave_out_damaged: bool = False) -> Survey:
     """Survey a store that a server may be writing. Raises StoreError."""
     for look in range(1, LOOKS_MAX + 1):
         try:
-            return survey(list_segments(folder), vfs=vfs)
+            return survey(list_segments(folder), vfs=vfs, leave_out_damaged=leave_out_damaged)
         except apsw.Error as error:
             # A segment may be dropped between listing and opening.
             if look == LOOKS_MAX or not isinstance(error, apsw.CantOpenError):

@@ -8,6 +8,7 @@ the damage unseen; with the file restored and the server started again everythin
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import sys
 from asyncio.subprocess import PIPE, STDOUT
@@ -164,6 +165,11 @@ async def inspected(*arguments: str) -> tuple[int | None, str]:
     return process.returncode, out.decode()
 
 
+def json_lines(text: str) -> list[str]:
+    """Without what was said to a person on standard error."""
+    return [line for line in text.splitlines() if line.startswith("{")]
+
+
 def asked(address: str) -> tuple[ServerInfo, dict[str, ConsumerInfo]]:
     with AdminClient(address) as admin:
         return admin.server(), {consumer.name: consumer for consumer in admin.consumers()}
@@ -203,6 +209,13 @@ async def test_a_store_that_was_damaged_while_stopped_starts_and_says_so(tmp_pat
         code, said = await inspected("verify", str(server.store))
         assert code == 1
         assert path.name in said
+        _, said = await inspected("segments", str(server.store), "--json")
+        (row,) = [r for r in map(json.loads, json_lines(said)) if "damage" in r]
+        assert (row["first_lsn"], row["last_lsn"]) == (segment.first_lsn, segment.last_lsn)
+        assert (row["first_offset"], row["last_offset"], row["sealed"]) == (first, last, True)
+        assert row["pinned_by"] == f"consumer 'before' still needs offset {first}"
+        _, said = await inspected("segments", str(server.store))
+        assert "DAMAGED: records to" in said
         assert path.read_bytes() == damaged, "it is evidence"
         shutil.copy(tmp_path / "sound", path)
         await server.start()

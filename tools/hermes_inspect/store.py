@@ -15,7 +15,7 @@ What the records say is not known here.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
@@ -32,7 +32,7 @@ from hermes.log.head import HeadRead, read_head
 from hermes.log.log_end import check_head
 from hermes.log.port import SegmentInfo
 from hermes.log.reader import SqliteReader, open_reader
-from hermes.log.survey import Survey, check_segments, survey_beside
+from hermes.log.survey import Survey, Surveyed, check_segments, survey_beside
 
 VARIABLE: Final = "HERMES_STORE_PATH"
 DEFAULT_PATH: Final = Path("hermes-data")
@@ -119,9 +119,21 @@ class Store(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     head_lsn: int | None = None
 
-    def segments(self, *, subjects: bool = False) -> list[SegmentInfo]:
-        """The segments as they are now. Raises StoreError."""
-        return self.reader.segments(subjects=subjects)
+    def segments(
+        self, *, subjects: bool = False, without: Collection[int] = ()
+    ) -> list[SegmentInfo]:
+        """The segments as they are now, but those `without` (first lsns). Raises StoreError."""
+        return self.reader.segments(subjects=subjects, without=without)
+
+    def quarantined(self) -> tuple[Surveyed, ...]:
+        """Sealed segments that a server would leave out when it starts, by the seals behind
+        them; none where nothing was seen to be damaged, or where it would not start."""
+        if not self.damage and not self.reader.damage:
+            return ()
+        try:
+            return survey_beside(self.path, leave_out_damaged=True).damaged
+        except StoreError:
+            return ()
 
     @property
     def first_lsn(self) -> int:

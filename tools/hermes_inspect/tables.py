@@ -155,7 +155,9 @@ SEGMENT_COLUMNS: Final = (
 def segment_cells(row: SegmentRow, now_ns: int) -> list[str]:
     """Cells for `SEGMENT_COLUMNS`; the age is that of its first record."""
     if row.damage:
-        return [f"{row.first_lsn}", "", "", size(row.bytes), "", f"DAMAGED: {row.damage}"]
+        offsets = "" if row.first_offset is None else f"{row.first_offset}"
+        records = f"{row.records:,}" if row.records else ""
+        return [f"{row.first_lsn}", records, offsets, size(row.bytes), "", _damage(row)]
     return [
         f"{row.first_lsn}",
         f"{row.records:,}",
@@ -165,6 +167,14 @@ def segment_cells(row: SegmentRow, now_ns: int) -> list[str]:
         (_pin(row.pinned_by) or "retention only")
         + (f"; {row.retired:,} payloads retired" if row.retired else ""),
     ]
+
+
+def _damage(row: SegmentRow) -> str:
+    extent = f" records to {row.last_lsn}" if row.records else ""
+    if row.first_offset is not None:
+        extent += f", offsets to {row.last_offset}"
+    pin = f"; {_pin(row.pinned_by)}" if row.pinned_by else ""
+    return f"DAMAGED:{extent + ':' if extent else ''} {row.damage}{pin}"
 
 
 def _pin(reason: str) -> str:
