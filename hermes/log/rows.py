@@ -31,6 +31,10 @@ NumbersOrNull = tuple[int | None, ...]
 SpanRow = tuple[int, int | None, int | None, int | None]
 
 
+# Types of a StoredRecord's columns that were found right: a few, NULL or not per column.
+_PASSED: set[tuple[type, ...]] = set()
+
+
 class Key(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A row of a segment's dictionary."""
 
@@ -71,7 +75,14 @@ def first_record(db: apsw.Connection, sql: str, parameters: Parameters = ()) -> 
 def records(db: apsw.Connection, sql: str, parameters: Parameters = ()) -> Iterator[StoredRecord]:
     """Rows of a StoredRecord's columns."""
     for row in db.execute(sql, parameters):
-        yield typed(row, StoredRecord)
+        # Only types are checked, so rows of types that passed once need not be taken apart.
+        types = tuple(map(type, row))
+        if types in _PASSED:
+            yield StoredRecord(*row)
+        else:
+            record = typed(row, StoredRecord)
+            _PASSED.add(types)
+            yield record
 
 
 def one_record(db: apsw.Connection, sql: str, parameters: Parameters = ()) -> StoredRecord:
