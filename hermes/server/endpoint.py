@@ -7,6 +7,7 @@ and every one is guarded, so that an error leaves as a status and never as a tra
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -183,12 +184,17 @@ def _guarded(
 
     async def guarded(request: Any, context: Context) -> Any:
         try:
-            return await behaviour(request if parse is None else parse(request), context)
-        except HermesError as error:
-            await abort(context, error)
-        except (grpc.aio.AbortError, grpc.aio.UsageError):
-            raise
-        except Exception as error:  # noqa: BLE001 - a bug must not reach the client raw
-            await abort(context, internal_error(error, path))
+            try:
+                return await behaviour(request if parse is None else parse(request), context)
+            except HermesError as error:
+                await abort(context, error)
+            except (grpc.aio.AbortError, grpc.aio.UsageError, grpc.aio.InternalError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a bug must not reach the client raw
+                await abort(context, internal_error(error, path))
+        except grpc.aio.InternalError:
+            # A frame or a status that could not be sent: the call has ended. Mostly grpc
+            # cancels the handler first, but not if a write was waiting for the client.
+            raise asyncio.CancelledError from None
 
     return guarded

@@ -60,7 +60,10 @@ def configure(
         ]
     else:
         render = [
-            structlog.processors.dict_tracebacks,
+            # Without the frames' locals: among them are payloads and headers.
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(ensure_ascii=False, default=_as_text),
         ]
     handler.setFormatter(

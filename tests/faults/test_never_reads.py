@@ -1,7 +1,6 @@
 """Clients that open a stream and never read it: the others go on, and memory is bounded.
 
-Each kind is held up somewhere else: a durable member by its credit, a live subscription
-by its buffer, which loses the oldest, a reading by the frame that nobody takes.
+How quick the others are beside them is measured in test_stalled_consumer.py.
 """
 
 from __future__ import annotations
@@ -11,58 +10,19 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 
 import hermes
-from hermes import rpc
-from hermes.broker.v1 import broker_pb2 as pb
-from hermes.limits import CREDIT_BYTES_DEFAULT, LIVE_BUFFER_BYTES_MAX
 from tests.e2e.rpc_calls import Peer
 from tests.support.faults.flooding import flood
 from tests.support.faults.memory import MIB, peak_rss_bytes, reset_peak, rss_bytes
+from tests.support.faults.never_reads import HELD_BYTES, REST_BYTES, open_and_never_read
 from tests.support.faults.server import ServerProcess
 
 PUBLISHERS = 2
 PATTERN = "flood.>"
-# What each kind may hold for one client.
-HELD_BYTES = {
-    "consume": CREDIT_BYTES_DEFAULT,
-    "durable v1": CREDIT_BYTES_DEFAULT,
-    "subscribe": LIVE_BUFFER_BYTES_MAX,
-    "subscribe v1": LIVE_BUFFER_BYTES_MAX,
-    "read": 16 * MIB,
-}
-# By how much a server that has seen this load before may still grow.
-REST_BYTES = 64 * MIB
-
-
-async def open_and_never_read(peer: Peer, kind: str, name: str) -> Any:
-    """The call, registered with the broker."""
-    match kind:
-        case "consume":
-            call = peer.call(rpc.CONSUME)
-            credit = pb.Credit(messages=1_000_000)
-            opening = pb.ConsumeOpen(consumer=name, filters=[PATTERN], credit=credit)
-            await call.write(pb.ConsumeRequest(open=opening))
-        case "durable v1":
-            call = peer.call(rpc.SUBSCRIBE_DURABLE)
-            wanted = pb.DurableSubscribeRequest(
-                subject=PATTERN.encode(), consumer_name=name, max_in_flight=1_000_000
-            )
-            await call.write(pb.DurableClientMessage(subscribe=wanted))
-        case "subscribe":
-            call = peer.call(rpc.SUBSCRIBE_BATCHES)
-            subscription = pb.SubscriptionOpen(number=1, pattern=PATTERN)
-            await call.write(pb.SubscribeBatchesRequest(open=[subscription]))
-        case "subscribe v1":
-            call = peer.call(rpc.SUBSCRIBE, pb.SubscribeRequest(subject=PATTERN.encode()))
-        case _:
-            call = peer.call(rpc.READ, pb.ReadRequest(filters=[PATTERN], follow=True))
-    await asyncio.wait_for(call.initial_metadata(), 20)
-    return call
 
 
 async def publish_and_consume(address: str, message_bytes: int, messages: int) -> float:
@@ -100,7 +60,7 @@ async def run(store: Path, kinds: dict[str, int], message_bytes: int, messages: 
         reset_peak(server.pid)
         peer = Peer(channel)
         calls = [
-            await open_and_never_read(peer, kind, f"{kind} {n}")
+            await open_and_never_read(peer, kind, f"{kind} {n}", PATTERN)
             for kind, count in kinds.items()
             for n in range(count)
         ]
@@ -109,7 +69,9 @@ async def run(store: Path, kinds: dict[str, int], message_bytes: int, messages: 
         assert not any(call.done() for call in calls), "a stream was ended"
         for call in calls:
             call.cancel()
-        assert not server.complaints()
+        server.terminate()
+        assert await server.wait() == 0
+        assert not server.complaints(), server.told_of_failures()
     shutil.rmtree(store)
     sys.stdout.write(
         f"{kinds}: the server grew by {grown // MIB} MiB; the others took "

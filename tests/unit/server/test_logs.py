@@ -42,6 +42,23 @@ def test_a_traceback_stays_on_one_json_line() -> None:
     assert json.loads(line)["exception"][0]["exc_value"] == "broken"
 
 
+def test_a_traceback_tells_nothing_of_the_messages() -> None:
+    # Frames were logged with their locals, so an unexpected error put the payloads and the
+    # headers that its handler held into the log.
+    def handle(payload: bytes) -> None:
+        raise ValueError(f"{len(payload)} bytes")
+
+    stream = io.StringIO()
+    configure("json", "info", stream)
+    try:
+        handle(b"confidential")
+    except ValueError as error:
+        get_logger("hermes.test").error("unexpected error", exc_info=error)
+    (raised,) = json.loads(stream.getvalue())["exception"]
+    assert raised["frames"][-1]["name"] == "handle"
+    assert "confidential" not in stream.getvalue()
+
+
 def test_human_lines_are_for_people() -> None:
     stream = io.StringIO()
     configure("human", "info", stream)
