@@ -18,7 +18,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ import apsw
 
 from hermes import limits
 from hermes.clock import Clock
+from hermes.errors import StoreError
 from hermes.log.connections import Connections
 from hermes.log.database import connect
 from hermes.log.head import HeadFile, sync_folder
@@ -164,16 +166,18 @@ class Housekeeper:
     def finish_files(self) -> None:
         """Unlink what was dropped, seal what nobody holds; by the thread, or after `stop`.
 
-        Raises apsw.Error, OSError.
+        Raises apsw.Error, OSError; StoreError when a sync failed.
         """
         while self._dropped:
             path = self._dropped.popleft()
             if path in self._unsealed:
                 self._unsealed.remove(path)
             # HEAD may lag after a power loss; never behind what is gone.
-            self._head.sync()
+            with _syncing():
+                self._head.sync()
             self.shrinking.take(path)
-            sync_folder(path.parent)
+            with _syncing():
+                sync_folder(path.parent)
         for path in tuple(self._unsealed):
             if path in self._damaged:
                 continue
@@ -185,3 +189,13 @@ class Housekeeper:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+@contextmanager
+def _syncing() -> Iterator[None]:
+    """A failed sync is the log's end, also one that finds the disk full: what the system
+    holds of the file is unknown from then on, and a sync that is tried again says nothing."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"a sync failed: {error}") from error

@@ -21,7 +21,7 @@ import apsw
 
 from hermes import limits
 from hermes.clock import Clock, SystemClock
-from hermes.errors import LogClosedError, StoreFullError
+from hermes.errors import LogClosedError, StoreError, StoreFullError
 from hermes.log.announced import check_announced
 from hermes.log.bodies import dropped_range
 from hermes.log.catalog import Entry
@@ -321,7 +321,7 @@ class SqliteLog:
                 self._keeper.finish_files()
                 active.close_cleanly()
                 self._head.sync()
-        except (apsw.Error, OSError) as error:
+        except (apsw.Error, OSError, StoreError) as error:
             # Everything is committed; the next open finds it in the WAL.
             _log.warning("the last checkpoint failed: %s", error)
         finally:

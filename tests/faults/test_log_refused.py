@@ -24,8 +24,8 @@ import pytest
 
 from hermes.errors import StoreError
 from hermes.log.log import open_log
-from tests.contract.records import Outcomes, publish
-from tests.support.faults.disk import Name, Policy, Sync, Told, write_image
+from tests.contract.records import Outcomes, dropped, publish
+from tests.support.faults.disk import Name, Policy, Said, Sync, Told, write_image
 from tests.support.faults.log_story import LogFailedError, Story, check_image, make_small
 from tests.support.faults.moments import MOMENTS, moment_of
 from tests.support.faults.recording import FOR_EVER, Recorder, Trouble, recording
@@ -142,10 +142,13 @@ def suffer_all(
         except BaseException as error:
             error.add_note(f"seed {seed}, {trouble}")
             raise
-        assert done.struck, trouble
+        # How many groups share a transaction is the threads' choice: a call near the end of
+        # the story that was counted may not come.
+        assert done.struck or done.calls <= trouble.call, trouble
         failed += done.failed
         made += done.images
-        struck[moment_of(done.struck[0])] += 1
+        if done.struck:
+            struck[moment_of(done.struck[0])] += 1
         shutil.rmtree(folder.parent)
     return failed, made, dict(struck)
 
@@ -162,6 +165,29 @@ def test_any_call_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ]
     failed, images, _ = suffer_all(tmp_path, seed, plans, steps=20, images=4)
     tell(f"{len(plans)} of {calls} calls failed, {failed} ended the log, {images} images: 0 lost")
+
+
+def test_a_sync_that_finds_the_disk_full_is_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a dropped segment goes, HEAD is synced: that failed with ENOSPC, was taken for a
+    want of space, and records were told as committed behind it."""
+    make_small(monkeypatch)
+    with recording(tmp_path / "store") as recorder:
+        story = Story(recorder, random.Random(1))
+        story.run(3)
+        story.roll()
+        oldest = story.log.segments()[0]
+        recorder.note(Said(oldest.last_lsn))
+        story._append(dropped(oldest.first_lsn, oldest.last_lsn))
+        story._wait(story.log.next_lsn - 1)
+        story.log.drop(oldest.first_lsn)
+        recorder.counts(Trouble(0, errno.ENOSPC, kinds=frozenset({"sync"})))
+        with pytest.raises(LogFailedError):
+            story._round()
+        assert recorder.struck == ["sync HEAD"]
+        story.close()
+        _nothing_told_after_a_failed_sync(recorder, story)
 
 
 def sync_fails_then_power(folder: Path, seed: int, images: int) -> int:
