@@ -169,7 +169,7 @@ class Housekeeper:
         Raises apsw.Error, OSError; StoreError when a sync failed.
         """
         while self._dropped:
-            path = self._dropped.popleft()
+            path = self._dropped[0]
             if path in self._unsealed:
                 self._unsealed.remove(path)
             # HEAD may lag after a power loss; never behind what is gone.
@@ -178,6 +178,9 @@ class Housekeeper:
             self.shrinking.take(path)
             with _syncing():
                 sync_folder(path.parent)
+            # Only now: one that could not be unlinked is tried again before any newer one, or
+            # there would be a gap.
+            self._dropped.popleft()
         for path in tuple(self._unsealed):
             if path in self._damaged:
                 continue

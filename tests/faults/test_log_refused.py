@@ -24,6 +24,7 @@ import pytest
 
 from hermes.errors import StoreError
 from hermes.log.log import open_log
+from hermes.log.segment import file_name
 from tests.contract.records import Outcomes, dropped, publish
 from tests.support.faults.disk import Name, Policy, Said, Sync, Told, write_image
 from tests.support.faults.log_story import LogFailedError, Story, check_image, make_small
@@ -188,6 +189,28 @@ def test_a_sync_that_finds_the_disk_full_is_the_end(
         assert recorder.struck == ["sync HEAD"]
         story.close()
         _nothing_told_after_a_failed_sync(recorder, story)
+
+
+def test_a_segment_that_cannot_be_unlinked_goes_before_newer_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was forgotten, and stayed while the next ones went: the store was refused for the gap."""
+    make_small(monkeypatch)
+    with recording(tmp_path / "store") as recorder:
+        story = Story(recorder, random.Random(1))
+        for _ in range(3):
+            story._one()
+            story.roll()
+        first, second, third = (info.first_lsn for info in story.log.segments()[:3])
+        recorder.counts(Trouble(0, errno.ENOSPC, kinds=frozenset({"unlink"})))
+        story.drop()
+        assert recorder.struck == [f"unlink {file_name(first)}"]
+        assert (recorder.folder / file_name(first)).exists()
+        story.drop()
+        assert not (recorder.folder / file_name(first)).exists()
+        assert not (recorder.folder / file_name(second)).exists()
+        story.close()
+    check_image(recorder.folder, story.told, third - 1, story.chains)
 
 
 def sync_fails_then_power(folder: Path, seed: int, images: int) -> int:

@@ -9,6 +9,7 @@ thread as always, and only the choices are the same.
 
 from __future__ import annotations
 
+import errno
 import random
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ from hermes.log.log import SqliteLog, open_log
 from hermes.log.port import Committed, Outcome
 from hermes.log.record import Kind, Record
 from tests.contract.records import BIG, Outcomes, dropped, event, publish, snapshot
-from tests.support.faults.disk import Said, Told
+from tests.support.faults.disk import Said, Sync, Told
 from tests.support.faults.recording import Recorder
 
 # As few bytes as still let each limit be reached by some dozen appends.
@@ -144,10 +145,17 @@ class Story:
 
     def _open(self) -> SqliteLog:
         self._outcomes = Outcomes()
-        self.opened_at.append(len(self.recorder.disk.steps))
+        steps = self.recorder.disk.steps
+        began = len(steps)
+        self.opened_at.append(began)
         log = open_log(
             self.recorder.folder, self._hear, low_space_bytes=0, vfs=self.recorder.vfs_name
         )
+        if any(isinstance(step, Sync) and step.failed for step in steps[began:]):
+            # An opening that finds the disk full begins anew, with the space of the reserve.
+            assert self.recorder.trouble is not None
+            assert self.recorder.trouble.code == errno.ENOSPC
+            self.opened_at.append(len(steps))
         hand_to_keeper = log._writer.on_rolled
 
         def rolled(path: Path) -> None:
