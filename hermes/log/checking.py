@@ -21,6 +21,7 @@ from hermes.errors import SegmentDamagedError, StoreDamagedError
 from hermes.log import schema
 from hermes.log.catalog import Entry
 from hermes.log.chain import hash_payload, link
+from hermes.log.database import has_our_tables
 from hermes.log.record import StoredRecord
 from hermes.log.rows import Proof, typed
 
@@ -56,14 +57,9 @@ def ask(db: apsw.Connection, question: Callable[[apsw.Connection], _Answer]) -> 
     try:
         return question(db)
     except apsw.SQLError as error:
-        if _has_our_tables(db):
+        if has_our_tables(db):
             raise
         raise StoreDamagedError(f"its tables are not what they were: {error}") from error
-
-
-def _has_our_tables(db: apsw.Connection) -> bool:
-    written = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL")}
-    return written >= {*schema.TABLES, *schema.INDEXES}
 
 
 def prove(db: apsw.Connection, entry: Entry, records: Iterable[StoredRecord]) -> None:

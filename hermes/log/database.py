@@ -21,7 +21,7 @@ from typing import Any
 import apsw
 
 from hermes.errors import StoreDamagedError, StoreError, StoreFullError
-from hermes.log.schema import READ_PRAGMAS, WRITE_PRAGMAS, Pragma
+from hermes.log.schema import INDEXES, READ_PRAGMAS, TABLES, WRITE_PRAGMAS, Pragma
 from hermes.log.space import lacks_room
 
 WRITE_FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_EXRESCODE
@@ -156,6 +156,15 @@ def fetch_one(db: apsw.Connection, sql: str, parameters: Sequence[int | str | by
     if row is None:
         raise StoreDamagedError(f"{db.filename}: a row is missing where there must be one")
     return row
+
+
+def has_our_tables(db: apsw.Connection) -> bool:
+    """If not, SQLite finds fault with the file and not with a statement of ours.
+
+    Raises apsw.Error.
+    """
+    written = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL")}
+    return written >= {*TABLES, *INDEXES}
 
 
 def explain(error: Exception, what: str) -> StoreError:

@@ -50,10 +50,9 @@ class _Told(msgspec.Struct, frozen=True, array_like=True):
 
 def read_held(db: apsw.Connection, first_lsn: int, last_lsn: int) -> Held:
     """Ask a segment's file; inside a transaction. Raises apsw.Error, StoreDamagedError."""
-    meta = {row[0]: row[1] for row in db.execute(schema.META)}
-    if "compacted_lsn" in meta:
-        told = typed((meta.get("payload_bytes"), meta["compacted_lsn"], meta.get("retired")), _Told)
-        return Held(told.payload_bytes, told.compacted_lsn, decode_retired(told.retired))
+    compacted = read_compacted(db)
+    if compacted is not None:
+        return compacted
     records = last_lsn - first_lsn + 1
     if records <= SAMPLE_RECORDS:
         lsns = list(range(first_lsn, last_lsn + 1))
@@ -63,6 +62,16 @@ def read_held(db: apsw.Connection, first_lsn: int, last_lsn: int) -> Held:
         ]
     sizes = [size for lsn in lsns for size in _payload_bytes(db, lsn)]
     return Held(sum(sizes) * records // max(1, len(sizes)))
+
+
+def read_compacted(db: apsw.Connection) -> Held | None:
+    """What a compacted file's meta says, None of any other. Raises apsw.Error,
+    StoreDamagedError."""
+    meta = {row[0]: row[1] for row in db.execute(schema.META)}
+    if "compacted_lsn" not in meta:
+        return None
+    told = typed((meta.get("payload_bytes"), meta["compacted_lsn"], meta.get("retired")), _Told)
+    return Held(told.payload_bytes, told.compacted_lsn, decode_retired(told.retired))
 
 
 def _payload_bytes(db: apsw.Connection, lsn: int) -> Iterator[int]:

@@ -20,9 +20,9 @@ import apsw
 from hermes.errors import StoreDamagedError
 from hermes.log import schema
 from hermes.log.connections import inode_of
-from hermes.log.database import connect_to_read, explain, reading
+from hermes.log.database import connect_to_read, explain, has_our_tables, reading
 from hermes.log.facts import SegmentStart
-from hermes.log.held import decode_retired
+from hermes.log.held import read_compacted
 from hermes.log.retired import Range
 from hermes.log.segment import read_start
 
@@ -82,19 +82,17 @@ class SegmentScan:
             raise self._damage(error) from error
         return None if row is None else row[0]
 
-    def retired(self) -> tuple[bool, tuple[Range, ...]]:
-        """Whether the file was compacted, and the offsets whose payloads that took out.
+    def retired(self) -> tuple[Range, ...] | None:
+        """The offsets whose payloads the last compaction took out; None if there was none.
 
         Raises StoreDamagedError.
         """
         try:
             with reading(self._current()) as db:
-                meta = {str(row[0]): row[1] for row in db.execute(schema.META)}
-                if "compacted_lsn" not in meta:
-                    return False, ()
-                return True, decode_retired(meta["retired"])
-        except (apsw.Error, KeyError, TypeError) as error:
+                held = read_compacted(db)
+        except apsw.Error as error:
             raise self._damage(error) from error
+        return None if held is None else held.retired
 
     def rows(self, first_lsn: int, last_lsn: int, *, limit_bytes: int) -> list[StoredRow]:
         """Rows of an inclusive range of lsns in order, until they exceed a size; empty: none left.
@@ -139,20 +137,15 @@ class SegmentScan:
         return [str(row[0]) for row in rows if row[0] != "ok"]
 
     def _damage(self, error: Exception) -> Exception:
-        if isinstance(error, apsw.SQLError) and not self._has_our_tables():
-            text = f"{self._path.name}: its tables are not what they were: {error}"
-            return StoreDamagedError(text, hint="restore it from a backup")
+        try:
+            if isinstance(error, apsw.SQLError) and not has_our_tables(self._db):
+                text = f"{self._path.name}: its tables are not what they were: {error}"
+                return StoreDamagedError(text, hint="restore it from a backup")
+        except apsw.Error as worse:
+            return explain(worse, self._path.name)
         if isinstance(error, apsw.Error):
             return explain(error, self._path.name)
         return StoreDamagedError(f"{self._path.name}: {error}", hint="restore it from a backup")
-
-    def _has_our_tables(self) -> bool:
-        """If not, SQLite finds fault with the file and not with a statement of ours."""
-        try:
-            written = {sql for (sql,) in self._db.execute("SELECT sql FROM sqlite_schema")}
-        except apsw.Error:
-            return True  # nothing is known
-        return written >= {*schema.TABLES, *schema.INDEXES}
 
 
 def _open(path: Path, vfs: str) -> apsw.Connection:

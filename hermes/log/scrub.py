@@ -32,8 +32,8 @@ from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log.bodies import parse_seal
 from hermes.log.chain import link
 from hermes.log.chain_walk import Break, ChainWalk
+from hermes.log.checking import is_damage
 from hermes.log.connections import inode_of
-from hermes.log.facts import SegmentStart
 from hermes.log.record import Kind, StoredRecord
 from hermes.log.retired import Range
 from hermes.log.scan import SegmentScan, StoredRow
@@ -46,17 +46,6 @@ from hermes.log.v1 import log_pb2
 READ_BYTES: Final = 64 * 1024
 # What a row costs in the file beside its body and payload.
 _ROW_BYTES: Final = 200
-# Of the I/O errors those of the medium. The others (no memory, no descriptor, a lock) are
-# the process's, and pass.
-_MEDIUM: Final = frozenset(
-    {
-        apsw.SQLITE_IOERR_READ,
-        apsw.SQLITE_IOERR_SHORT_READ,
-        apsw.SQLITE_IOERR_DATA,
-        apsw.SQLITE_IOERR_CORRUPTFS,
-    }
-)
-
 _PUBLISHED: Final = int(Kind.PUBLISHED)
 
 
@@ -154,7 +143,7 @@ class _Scrub:
 
     def walk_over(self, scan: SegmentScan, after: StoredRecord | None) -> None:
         """All of it. Raises StoreError where not even a part can be read."""
-        sealed, start = self._sealed, _typed(scan.start(), self._name)
+        sealed, start = self._sealed, scan.start()
         self.walk = walk = ChainWalk(sealed.first_lsn, start.before.chain, segment=self._name)
         self._gaps.next_offset = start.before.next_offset
         self._retired = _Retired(scan)
@@ -178,15 +167,12 @@ class _Scrub:
     def cannot_read(self, error: StoreError) -> None:
         """Why some rows, or all, cannot be read: the bytes, the medium, or neither."""
         self._gaps.begin()
-        if isinstance(error.__cause__, apsw.IOError):
-            # apsw's stubs do not know the attribute.
-            of_medium = getattr(error.__cause__, "extendedresult", 0) in _MEDIUM
-            self._io_error = self._io_error or of_medium
-        else:
-            # A version that nobody wrote: the store was opened by this one.
-            of_medium = isinstance(error, (StoreDamagedError, StoreVersionError))
-        if not of_medium:
+        refused = error.__cause__ if isinstance(error.__cause__, apsw.IOError) else None
+        # A version that nobody wrote: the store was opened by this one.
+        if not is_damage(refused or error) and not isinstance(error, StoreVersionError):
             self.transient = error
+        elif refused is not None:
+            self._io_error = True
         self._passed(0)
 
     def finding(self) -> Finding:
@@ -298,30 +284,22 @@ class _Retired:
 
     def __init__(self, scan: SegmentScan) -> None:
         self._scan = scan
-        self._compacted = False
-        self._ranges: tuple[Range, ...] = ()
+        self._ranges: tuple[Range, ...] | None = None  # None: it was not compacted
 
     def holds(self, offsets: Range | None) -> bool:
         """Whether this payload is among them. Raises StoreError."""
         if not self._known(offsets):
             # Asked only now, and again: it may be compacted while it is walked.
-            self._compacted, self._ranges = self._scan.retired()
+            self._ranges = self._scan.retired()
         return self._known(offsets)
 
     def _known(self, offsets: Range | None) -> bool:
+        if self._ranges is None:
+            return False
         if offsets is None:
-            return self._compacted  # live messages go with any compaction
+            return True  # live messages go with any compaction
         at = bisect_right(self._ranges, offsets[0], key=lambda retired: retired[0]) - 1
         return at >= 0 and offsets[1] <= self._ranges[at][1]
-
-
-def _typed(start: SegmentStart, name: str) -> SegmentStart:
-    """Raises StoreDamagedError if a value of meta is of another type than was written."""
-    try:
-        plain = msgspec.to_builtins(start, builtin_types=(bytes,))
-        return msgspec.convert(plain, SegmentStart, builtin_types=(bytes,))
-    except msgspec.ValidationError as error:
-        raise StoreDamagedError(f"{name}: its meta table is not what it was: {error}") from error
 
 
 def _sound_seal(after: StoredRecord | None) -> log_pb2.SegmentSealed | None:
