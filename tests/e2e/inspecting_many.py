@@ -17,7 +17,6 @@ from pathlib import Path
 
 from tests.e2e.inspecting import Ran
 
-NOBODY = 65534
 Command = Sequence[str | Path]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,17 +14,16 @@ from hermes.log.log import open_log
 from hermes.log.segment import file_name
 from hermes_inspect.cli import COMMANDS
 from tests.contract.records import Outcomes
-from tests.e2e.inspecting_many import NOBODY, Command, inspect_many
+from tests.e2e.inspecting_many import Command, inspect_many
+from tests.support.permissions import NOBODY, public_folder
 
 BROKEN = 1
 
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that every user may reach; tmp_path is the test user's alone."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    with public_folder() as folder:
+        yield folder
 
 
 def make(condition: str, store: Path, scene: Path) -> None:

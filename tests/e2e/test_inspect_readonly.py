@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from broker_process import BrokerProcess
 import hermes
 from hermes.log.segment import file_name
 from tests.e2e.inspecting import Ran
-from tests.e2e.inspecting_many import NOBODY, Command, inspect_many
+from tests.e2e.inspecting_many import Command, inspect_many
 from tests.support.exports import rows_of
+from tests.support.permissions import NOBODY, public_folder
 
 MESSAGES = 20
 # A mount upon itself, then read-only: seen by nobody but what is started in it.
@@ -30,10 +30,8 @@ READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that every user may reach; tmp_path is the test user's alone."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    with public_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

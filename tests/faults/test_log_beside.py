@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +19,7 @@ from hermes.log.reader import open_reader
 from hermes.log.record import Kind
 from hermes.log.segment import file_name, is_sealed_file
 from tests.contract.records import BIG, Outcomes, dropped, event, publish, snapshot
+from tests.support.permissions import public_folder, reading_only
 
 READER = Path(__file__).with_name("reader_child.py")
 WRITER = Path(__file__).with_name("log_child.py")
@@ -284,28 +283,17 @@ def test_readers_in_threads_see_whole_groups(log: SqliteLog, outcomes: Outcomes)
 
 def read_without_permission(folder: Path) -> list[int]:
     """The lsns that a user sees who may read the store's files, and write nothing."""
-    for path in folder.iterdir():
-        path.chmod(0o444)
-    folder.chmod(0o555)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
+    with reading_only(folder):
         reader = open_reader(folder)
         lsns = [record.lsn for record in reader.read(1, limit=9, limit_bytes=BIG)]
         reader.close()
-    finally:
-        os.seteuid(user)
-        folder.chmod(0o755)
     return lsns
 
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that every user may reach; tmp_path is the test user's alone."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name) / "store"
+    with public_folder() as folder:
+        yield folder / "store"
 
 
 def test_reading_needs_no_write_permission(public: Path, outcomes: Outcomes) -> None:

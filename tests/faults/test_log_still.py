@@ -7,10 +7,7 @@ has no file descriptor left for a moment.
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +19,7 @@ from hermes.log.reader import open_reader
 from tests.contract.records import BIG, Outcomes, publish, snapshot
 from tests.support.faults.log_story import make_small
 from tests.support.faults.recording import Trouble, recording
-
-NOBODY = 65534
+from tests.support.permissions import public_folder, reading_only
 
 
 def lsns(reader: LogReader, from_lsn: int = 1) -> list[int]:
@@ -55,28 +51,8 @@ def test_a_wal_that_cannot_be_opened_for_a_moment_is_not_ignored(
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that every user may reach; tmp_path is the test user's alone."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name) / "store"
-
-
-@contextmanager
-def reading_only(folder: Path) -> Iterator[None]:
-    """As a user who may read the store's files, and write nothing."""
-    for path in folder.iterdir():
-        path.chmod(0o444)
-    folder.chmod(0o555)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        folder.chmod(0o755)
-        for path in folder.iterdir():
-            path.chmod(0o600)
+    with public_folder() as folder:
+        yield folder / "store"
 
 
 def test_a_store_at_rest_that_is_served_later(public: Path) -> None:
@@ -88,6 +64,8 @@ def test_a_store_at_rest_that_is_served_later(public: Path) -> None:
     with reading_only(public):
         reader = open_reader(public)
         assert lsns(reader) == [1]
+    for path in public.iterdir():
+        path.chmod(0o600)
     log = open_log(public, outcomes, low_space_bytes=0)
     outcomes.wait_for(log.append([publish(1)], 2))
     with reading_only(public):

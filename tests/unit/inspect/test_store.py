@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,8 +19,7 @@ from hermes_inspect import store as opening
 from hermes_inspect.store import Store, open_store, store_path
 from tests.contract.records import BIG, Outcomes, event, publish
 from tests.contract.store import put, roll
-
-NOBODY = 65534
+from tests.support.permissions import NOBODY, public_folder, reading_only
 
 
 class Folder:
@@ -55,29 +52,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder that every user may reach; tmp_path is the test user's alone."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name) / "store"
-
-
-@contextmanager
-def as_another_user(folder: Path) -> Iterator[None]:
-    """Every file may be read, nothing written; by a user who owns nothing of it.
-
-    Who does not run the tests as root stays the owner, without write permission.
-    """
-    for path in folder.iterdir():
-        path.chmod(0o444)
-    folder.chmod(0o555)
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        folder.chmod(0o755)
+    with public_folder() as folder:
+        yield folder / "store"
 
 
 def lsns(store: Store) -> list[int]:
@@ -117,7 +93,7 @@ def test_beside_a_live_log(tmp_path: Path) -> None:
 def test_another_user_with_read_permission_only(public: Path) -> None:
     Folder(public).fill().close()
     before = contents(public)
-    with as_another_user(public), open_store(public) as store:
+    with reading_only(public), open_store(public) as store:
         assert lsns(store) == list(range(1, 10))
         assert store.notes == ()
     assert contents(public) == before
@@ -130,7 +106,7 @@ def test_another_user_beside_a_live_log(public: Path) -> None:
     put(folder, log, publish(0), publish(1))
     try:
         assert public.joinpath(file_name(1) + "-wal").stat().st_size > 0
-        with as_another_user(public), open_store(public) as store:
+        with reading_only(public), open_store(public) as store:
             assert lsns(store) == [1, 2]
     finally:
         log.close()
@@ -144,7 +120,7 @@ def test_a_copy_with_a_wal_that_cannot_be_read_is_refused(public: Path) -> None:
     copy = public.with_name("copy")
     shutil.copytree(public, copy, ignore=shutil.ignore_patterns("*-shm"))
     log.close()
-    with as_another_user(copy), pytest.raises(StoreError, match="-wal cannot be read") as caught:
+    with reading_only(copy), pytest.raises(StoreError, match="-wal cannot be read") as caught:
         open_store(copy).__enter__()
     assert opening.code_of(caught.value) == opening.EXIT_UNREADABLE
     with open_store(copy) as store:  # with write permission SQLite recovers it
@@ -155,7 +131,7 @@ def test_without_head_it_is_said_that_completeness_is_unknown(public: Path) -> N
     if os.geteuid() != 0:
         pytest.skip("needs root, to become a user who may not read HEAD")
     Folder(public).fill().close()
-    with as_another_user(public):
+    with reading_only(public):
         os.seteuid(0)
         (public / "HEAD").chmod(0o600)
         os.seteuid(NOBODY)
