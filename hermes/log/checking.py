@@ -20,7 +20,7 @@ import apsw
 from hermes.errors import SegmentDamagedError, StoreDamagedError
 from hermes.log import schema
 from hermes.log.catalog import Entry
-from hermes.log.chain import hash_payload, link
+from hermes.log.chain import hash_payload
 from hermes.log.database import has_our_tables
 from hermes.log.record import StoredRecord
 from hermes.log.rows import Proof, typed
@@ -83,18 +83,7 @@ def _is_genuine(db: apsw.Connection, record: StoredRecord) -> bool:
         salted = (proof.salt or b"") + record.payload
         if hash_payload(salted) != record.payload_hash:
             return False
-    chain = link(
-        proof.before,
-        record.lsn,
-        record.at_ns,
-        record.kind,
-        record.key,
-        record.first,
-        record.last,
-        record.body,
-        record.payload_hash,
-    )
-    return chain == record.chain
+    return record.follows(proof.before)
 
 
 def check_line_end(entry: Entry, at: int, before_offset: int) -> None:

@@ -16,7 +16,7 @@ from hermes import limits
 from hermes.errors import StoreDamagedError
 from hermes.log import schema
 from hermes.log.bodies import erased_lsn
-from hermes.log.chain import hash_payload, link
+from hermes.log.chain import hash_payload
 from hermes.log.database import connect_to_read
 from hermes.log.facts import Mark
 from hermes.log.record import Kind
@@ -116,24 +116,14 @@ def check_tail(segment: Surveyed, *, vfs: str = "") -> None:
         next_offset = segment.facts.end.next_offset
         for found in records(db, schema.READ_BARE, (start + 1, limits.TAIL_CHECK_RECORDS)):
             start += 1
-            chain = link(
-                chain,
-                found.lsn,
-                found.at_ns,
-                found.kind,
-                found.key,
-                found.first,
-                found.last,
-                found.body,
-                found.payload_hash,
-            )
-            if found.lsn != start or chain != found.chain:
+            if found.lsn != start or not found.follows(chain):
                 raise StoreDamagedError(
                     f"record {start} does not hash to its link in the chain",
                     hint=RESTORE_HINT,
                     first_lsn=start,
                     last_lsn=end_lsn,
                 )
+            chain = found.chain
             if found.kind == Kind.PUBLISHED:
                 next_offset = hull_of(found)[1] + 1
         if next_offset != segment.facts.end.next_offset:

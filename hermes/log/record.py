@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from hermes.limits import RECORD_HULL_MAX
+from hermes.log.chain import link
 
 
 class Kind(IntEnum):
@@ -109,6 +110,20 @@ class StoredRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     payload: bytes | None
     payload_hash: bytes | None
     chain: bytes
+
+    def follows(self, previous: bytes) -> bool:
+        """Whether it hashes to its link, when `previous` is the link before it."""
+        return self.chain == link(
+            previous,
+            self.lsn,
+            self.at_ns,
+            self.kind,
+            self.key,
+            self.first,
+            self.last,
+            self.body,
+            self.payload_hash,
+        )
 
 
 def look_up_term(text: str) -> int:

@@ -30,7 +30,6 @@ import msgspec
 
 from hermes.errors import StoreDamagedError, StoreError, StoreVersionError
 from hermes.log.bodies import parse_seal
-from hermes.log.chain import link
 from hermes.log.chain_walk import Break, ChainWalk
 from hermes.log.checking import is_damage
 from hermes.log.connections import inode_of
@@ -313,8 +312,7 @@ def _sound_seal(after: StoredRecord | None) -> log_pb2.SegmentSealed | None:
         seal = parse_seal(after.body)
     except StoreDamagedError:
         return None
-    columns = (after.lsn, after.at_ns, after.kind, after.key, after.first, after.last, after.body)
-    return seal if link(seal.chain, *columns, after.payload_hash) == after.chain else None
+    return seal if after.follows(seal.chain) else None
 
 
 def _hull(first: object, last: object) -> Range | None:

@@ -24,7 +24,6 @@ from hermes.log.bodies import (
     sealed_facts,
 )
 from hermes.log.catalog import list_segments
-from hermes.log.chain import link
 from hermes.log.checking import is_damage
 from hermes.log.database import connect_to_read, explain
 from hermes.log.described import describe, has_snapshot
@@ -207,18 +206,7 @@ def _look_at(
 
 def _check_first(path: Path, start: SegmentStart, first: StoredRecord) -> None:
     """The first record follows what meta says was before it; so neither was changed alone."""
-    expected = link(
-        start.before.chain,
-        first.lsn,
-        first.at_ns,
-        first.kind,
-        first.key,
-        first.first,
-        first.last,
-        first.body,
-        first.payload_hash,
-    )
-    if expected != first.chain:
+    if not first.follows(start.before.chain):
         raise StoreDamagedError(
             f"{path.name}: record {first.lsn} does not hash to its link in the chain",
             hint=RESTORE_HINT,
