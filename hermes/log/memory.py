@@ -43,6 +43,11 @@ class MemoryImage(msgspec.Struct, frozen=True):
     store_id: str
     segments: tuple[MemorySegment, ...]
 
+    def mend(self) -> None:
+        """Put back what was damaged, as from a backup."""
+        for segment in self.segments:
+            segment.rot = ""
+
 
 class _Group(msgspec.Struct, frozen=True):
     """Queued records; a roll is a group that begins a segment."""
@@ -81,6 +86,7 @@ class MemoryLog:
         self.free_bytes = 0
         self.no_room_to_compact = False  # set by tests
         # Opening goes on with what was announced.
+        self._drop_announced()
         attempts = [self._retire_announced(segment) for segment in self._segments[:-1]]
         self._stuck = tuple(attempt for attempt in attempts if attempt is not None)
 
@@ -184,8 +190,10 @@ class MemoryLog:
         ):
             raise ValueError(f"no committed SegmentCompacted announces more for {first_lsn}")
         outcome = self._retire_announced(segment)
-        if outcome is not None:
+        if outcome is not None and not segment.rot:
             raise ValueError(str(outcome.error))
+        if outcome is not None:
+            self._stuck = (*self._stuck, outcome)
 
     @property
     def compactions(self) -> tuple[Compaction, ...]:
@@ -194,8 +202,16 @@ class MemoryLog:
     def _sealed(self, first_lsn: int) -> MemorySegment:
         for segment in self._segments[:-1]:
             if segment.first_lsn == first_lsn:
+                if segment.damage:
+                    raise ValueError(f"segment {first_lsn} is in quarantine: it is evidence")
                 return segment
         raise ValueError(f"segment {first_lsn} is not a sealed one")
+
+    def _drop_announced(self) -> None:
+        """Forget what a committed SegmentDropped says is gone."""
+        newest = self.reader().latest(Kind.SEGMENT_DROPPED)
+        while newest is not None and self._segments[0].first_lsn <= dropped_range(newest.body)[0]:
+            del self._segments[0]
 
     def _retire_announced(self, segment: MemorySegment) -> Compaction | None:
         """Do what is announced and not done yet; or say why it cannot be done."""
@@ -264,6 +280,11 @@ class MemoryLog:
         self._queued_bytes = 0
         self._closed = True
         return self.image()
+
+    def damage(self, first_lsn: int, what: str) -> None:
+        """Make a sealed segment unreadable, as a bad page of its file does: whoever reads its
+        records gets SegmentDamagedError. Another log opened from the image finds it so too."""
+        self._sealed(first_lsn).rot = what
 
     def image(self) -> MemoryImage:
         """What is committed at this moment, to open another log from."""

@@ -33,11 +33,14 @@ class MemorySegment:
         self.end = before
         self.records: list[StoredRecord] = []
         self.publishes: list[StoredRecord] = []
+        self.rare: list[StoredRecord] = []  # of the kinds whose newest is looked up
         self.terms: dict[int, list[StoredRecord]] = {}
         self.bytes = 0
         self.compacted_lsn = 0
         self.retired: tuple[Range, ...] = ()
-        self.damage = ""
+        self.payload_bytes = 0
+        self.damage = ""  # why it is in quarantine
+        self.rot = ""  # what whoever reads its records will find wrong; nobody has yet
         self._lowest: int | None = None
         self._highest: int | None = None
 
@@ -47,8 +50,10 @@ class MemorySegment:
         other.base_offset = self.base_offset
         other.records = list(self.records)
         other.publishes = list(self.publishes)
+        other.rare = list(self.rare)
         other.terms = {term: list(records) for term, records in self.terms.items()}
-        other.bytes = self.bytes  # but not the damage: the mark is gone with the process
+        other.bytes, other.payload_bytes = self.bytes, self.payload_bytes
+        other.rot = self.rot  # but not `damage`: the mark is gone with the process
         other.compacted_lsn, other.retired = self.compacted_lsn, self.retired
         other._lowest, other._highest = self._lowest, self._highest
         return other
@@ -63,7 +68,9 @@ class MemorySegment:
         chain = link(self.end.chain, *numbers, record.body, payload_hash)
         stored = StoredRecord(*numbers, record.body, record.payload, payload_hash, chain)
         self.records.append(stored)
-        self.bytes += len(record.body) + len(record.payload or b"")
+        payload_bytes = len(record.payload or b"")
+        self.payload_bytes += payload_bytes
+        self.bytes += len(record.body) + payload_bytes
         next_offset = self.end.next_offset
         if record.first is not None and record.last is not None:
             low, high = self._lowest, self._highest
@@ -72,12 +79,17 @@ class MemorySegment:
             if record.kind == _PUBLISHED:
                 self.publishes.append(stored)
                 next_offset = record.last + 1
+        if record.kind >= FIRST_RARE_KIND:
+            self.rare.append(stored)
         for term in dict.fromkeys(record.terms):
             self.terms.setdefault(term, []).append(stored)
         self.end = Mark(lsn, next_offset, chain)
 
     def retire(self, announced_lsn: int, ranges: Iterable[Range]) -> None:
-        """Take out payloads, and those of live records. Raises ValueError for part of a batch."""
+        """Take out payloads, and those of live records. Raises ValueError for part of a batch,
+        and when what is written anew would not be what was sealed."""
+        if self.rot:
+            raise ValueError(f"the segment is damaged ({self.rot})")
         retired = joined((*self.retired, *ranges))
         batches = [(record.first or 0, _last_offset(record)) for record in self.publishes]
         cut = first_cut(retired, batches)
@@ -92,13 +104,15 @@ class MemorySegment:
             return _without_payload(record) if gone else record
 
         held = [without(record) for record in self.records]
-        self.records, before = held, self.records
+        self.records = held
         self.publishes = [held[record.lsn - self.first_lsn] for record in self.publishes]
         self.terms = {
             term: [held[record.lsn - self.first_lsn] for record in records]
             for term, records in self.terms.items()
         }
-        self.bytes -= _payload_bytes(before) - _payload_bytes(held)
+        payload_bytes = sum(len(record.payload or b"") for record in held)
+        self.bytes -= self.payload_bytes - payload_bytes
+        self.payload_bytes = payload_bytes
         self.compacted_lsn, self.retired = announced_lsn, retired
 
     def facts(self) -> SegmentFacts:
@@ -129,7 +143,7 @@ class MemorySegment:
             last_at_ns=facts.last_at_ns,
             sealed=sealed,
             subjects=() if self.damage else tuple(sorted(keys)),
-            payload_bytes=_payload_bytes(self.records),
+            payload_bytes=self.payload_bytes,
             compacted_lsn=self.compacted_lsn,
             retired=self.retired,
             quarantined=self.damage,
@@ -145,13 +159,14 @@ class MemorySegment:
     def damaged(self) -> SegmentDamagedError:
         """The error of whoever must read it."""
         facts = self.facts()
+        reason = self.damage or self.rot
         return SegmentDamagedError(
-            f"records {facts.first_lsn}..{facts.last_lsn} cannot be served ({self.damage})",
+            f"records {facts.first_lsn}..{facts.last_lsn} cannot be served ({reason})",
             first_lsn=facts.first_lsn,
             last_lsn=facts.last_lsn,
             first_offset=facts.first_offset,
             last_offset=facts.last_offset,
-            reason=self.damage,
+            reason=reason,
         )
 
 
@@ -278,7 +293,7 @@ class MemoryReader:
         if kind < FIRST_RARE_KIND:
             raise ValueError(f"kind {kind} travels with messages; its newest is not looked up")
         for segment in reversed([s for s in self._segments if not s.damage]):
-            for record in reversed(segment.records):
+            for record in reversed(segment.rare):
                 if at_or_before_lsn is not None and record.lsn > at_or_before_lsn:
                     continue
                 if record.kind == kind:
@@ -289,8 +304,12 @@ class MemoryReader:
         """The SegmentCompacted records after an lsn that name a segment."""
         return [
             record
-            for record in self._records(after_lsn)
-            if record.kind == Kind.SEGMENT_COMPACTED and compacted_segment(record.body) == first_lsn
+            for segment in self._segments
+            if segment.end.lsn > after_lsn and not segment.damage
+            for record in segment.rare
+            if record.kind == Kind.SEGMENT_COMPACTED
+            and record.lsn > after_lsn
+            and compacted_segment(record.body) == first_lsn
         ]
 
     def close(self) -> None:
@@ -299,12 +318,16 @@ class MemoryReader:
     def _records(self, after_lsn: int) -> Iterator[StoredRecord]:
         for segment in [s for s in self._segments if not s.damage]:
             skip = max(0, after_lsn + 1 - segment.first_lsn)
+            if segment.rot and skip < len(segment.records):
+                raise segment.damaged()
             yield from islice(segment.records, skip, None)
 
     def _publishes(self, from_offset: int) -> Iterator[tuple[StoredRecord, int, int]]:
         """(record, first, last) of publishes that end at or after an offset."""
         for segment in tuple(self._segments):
             start = bisect_left(segment.publishes, from_offset, key=_last_offset)
+            if segment.rot and not segment.damage and start < len(segment.publishes):
+                raise segment.damaged()
             for record in islice(segment.publishes, start, None):
                 assert record.first is not None
                 yield record, record.first, _last_offset(record)
@@ -313,10 +336,6 @@ class MemoryReader:
 def _last_offset(record: StoredRecord) -> int:
     assert record.last is not None
     return record.last
-
-
-def _payload_bytes(records: Iterable[StoredRecord]) -> int:
-    return sum(len(record.payload) for record in records if record.payload is not None)
 
 
 def _without_payload(record: StoredRecord) -> StoredRecord:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from hermes.errors import LogClosedError, StoreError
+from hermes.errors import LogClosedError, SegmentDamagedError, StoreError
 from hermes.log.memory import MemoryImage, MemoryLog
-from hermes.log.port import Committed, Log
+from hermes.log.port import Committed, Log, LogReader
 from tests.contract.compaction_contract import CompactionContract
 from tests.contract.log_contract import LogContract
-from tests.contract.records import BIG, Outcomes, publish, snapshot
+from tests.contract.records import BIG, Outcomes, compacted, dropped, publish, snapshot
 
 
 class MemoryStore:
@@ -123,3 +123,66 @@ def test_runs_repeat_exactly(outcomes: Outcomes) -> None:
     read = first.reader().read(1, limit=9, limit_bytes=BIG)
     assert read == second.reader().read(1, limit=9, limit_bytes=BIG)
     assert len(read) == 2
+
+
+@pytest.fixture
+def sealed(outcomes: Outcomes) -> MemoryLog:
+    """Two sealed segments, from records 1 and 2, and an active one from record 5."""
+    log = MemoryLog(outcomes)
+    log.append([publish(0)], 1)
+    log.roll(snapshot(), 2)
+    log.append([publish(1)], 4)
+    log.roll(snapshot(), 5)
+    return log
+
+
+def _read_all(reader: LogReader) -> object:
+    return reader.read(1, limit=9, limit_bytes=BIG)
+
+
+def _read_offset_1(reader: LogReader) -> object:
+    return reader.publish_of(1)
+
+
+def test_damage_is_met_by_whoever_reads_there(sealed: MemoryLog, outcomes: Outcomes) -> None:
+    sealed.damage(2, "a bad page")
+    for log in (sealed, MemoryLog(outcomes, image=sealed.crash())):
+        reader = log.reader()
+        assert log.quarantined == ()
+        for look in (_read_all, _read_offset_1):
+            with pytest.raises(SegmentDamagedError) as caught:
+                look(reader)
+            assert (caught.value.fields["first_lsn"], caught.value.fields["last_lsn"]) == (2, 4)
+            assert caught.value.fields["reason"] == "a bad page"
+        assert reader.read(5, limit=9, limit_bytes=BIG)[0].lsn == 5
+        first = reader.publish_of(0)
+        assert first is not None
+
+
+def test_what_is_restored_can_be_read_again(sealed: MemoryLog, outcomes: Outcomes) -> None:
+    sealed.damage(2, "a bad page")
+    image = sealed.crash()
+    image.mend()
+    read = MemoryLog(outcomes, image=image).reader().read(1, limit=9, limit_bytes=BIG)
+    assert [record.lsn for record in read] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_damaged_segment_keeps_its_payloads(sealed: MemoryLog, outcomes: Outcomes) -> None:
+    # What would be written anew could not be proved to be what was sealed.
+    sealed.damage(2, "a bad page")
+    sealed.append([compacted(2, 4, (1, 1))], 7)
+    sealed.compact(2)
+    (stuck,) = sealed.compactions
+    assert (stuck.first_lsn, stuck.stuck) == (2, True)
+    image = sealed.crash()
+    image.mend()
+    log = MemoryLog(outcomes, image=image)  # the announcement stands: opening goes on
+    kept = log.reader().publish_of(1)
+    assert kept is not None
+    assert (kept.payload, log.compactions) == (None, ())
+
+
+def test_opening_goes_on_with_a_drop(sealed: MemoryLog, outcomes: Outcomes) -> None:
+    sealed.append([dropped(1, 1)], 7)
+    log = MemoryLog(outcomes, image=sealed.crash())
+    assert [segment.first_lsn for segment in log.segments()] == [2, 5]
