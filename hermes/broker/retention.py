@@ -221,7 +221,7 @@ class _Planner:
             return SegmentPlan(segment, Action.KEEP, _told(under_way))
         if age_ns < _soonest(policy) and not self._pressure:
             return SegmentPlan(segment, Action.KEEP, "younger than the retention")
-        settled = not _holds_messages(segment) or (found is not None and not found.kept_messages)
+        settled = _is_settled(segment, found)
         audit_ns = policy.audit_retention_ns
         past_audit = audit_ns is not None and age_ns >= audit_ns
         if settled and past_audit and self._oldest:
@@ -291,7 +291,7 @@ def _drop_ahead(
             plan.segment.sealed
             and not plan.segment.quarantined
             and plan.segment.first_lsn not in busy
-            and (not _holds_messages(plan.segment) or _found_settled(plan))
+            and _is_settled(plan.segment, plan.examined)
         )
         oldest = oldest and (settled or plan.action is Action.DROP)
         if oldest and plan.action is not Action.DROP and missing_bytes > 0:
@@ -310,5 +310,9 @@ def _drop_ahead(
     return result
 
 
-def _found_settled(plan: SegmentPlan) -> bool:
-    return plan.examined is not None and not plan.examined.kept_messages
+def _is_settled(segment: SegmentInfo, found: Examined | None) -> bool:
+    """Whether nothing is left in it for anybody. What goes unsettled, for its age, is compacted
+    first: that is what records the loss."""
+    if not _holds_messages(segment):
+        return True
+    return found is not None and not found.kept_messages and not found.lost

@@ -246,6 +246,30 @@ def test_past_the_longest_retention_what_is_unsettled_is_lost(state: State) -> N
     assert told(made)[1] == (KEEP, "consumer 'c' still needs offset 30")
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"audit_retention_ns": 500},
+        {"store_bytes_max": 100, "store_full": StoreFull.DROP_OLDEST_SETTLED},
+    ],
+    ids=["by age", "by size"],
+)
+def test_what_is_lost_unsettled_is_never_dropped_as_settled(
+    state: State, policy: dict[str, Any]
+) -> None:
+    # Found by the simulation: a segment in which nothing was held past the longest retention
+    # was dropped at once and called settled, so that no event told what was lost, and what
+    # waited had no message any more.
+    consumer = state.consumers["c"]
+    consumer.restore_waiting(10, 11, Waiting(1, 0, 0, 0))
+    made = plans(state, segment(1), store_bytes=9_000, max_unacked_retention_ns=800, **policy)
+    assert [(plan.action, plan.overdue) for plan in made] == [(COMPACT, True)]
+    assert "unsettled messages go, of 'c' (2)" in made[0].reason
+    compacted = segment(1, retired=((10, 19),))
+    made = plans(state, compacted, store_bytes=9_000, max_unacked_retention_ns=800, **policy)
+    assert made[0].action is DROP
+
+
 # -------------------------------------------------------------------- by size
 
 
