@@ -280,9 +280,10 @@ def what_changed(before: Sequence[Need], now: Sequence[Need], going: Sequence[Ra
             return f"consumer {need.consumer!r} came, or moved, meanwhile"
         if need == earlier:
             continue
-        held = (*need.leased, *need.dead, *need.waiting)
-        known = {*earlier.leased, *earlier.dead, *earlier.waiting}
+        # What waited and was to go all the same may be on its way to a member by now, or dead.
+        known = set(earlier.waiting)
+        held = (*need.leased, *need.dead, *(r for r in need.waiting if r not in known))
         for first, last in held:
-            if (first, last) not in known and _overlaps(going, first, last):
+            if _overlaps(going, first, last):
                 return f"consumer {need.consumer!r} needs offset {first} again"
     return ""

@@ -348,3 +348,20 @@ def test_needs_that_grow_stop_the_plan(state: State) -> None:
     policy = msgspec.structs.replace(POLICY, filters=("b",))
     state.consumers["late"] = Consumer("late", 9, 0, policy, 0)
     assert "'late' came" in what_changed(before, needs_in(state, 0, 9), [(0, 3)])
+
+
+@pytest.mark.parametrize("then", ["leased", "dead"])
+def test_what_waited_and_is_needed_now_stops_the_plan(state: State, then: str) -> None:
+    # Found by the simulation: past the longest retention what waits goes. Delivered between
+    # the plan and its event, its payload went from under the member that had it.
+    consumer = state.consumers["c"]
+    consumer.restore_waiting(2, 3, Waiting(1, 0, 0, 0))
+    before = needs_in(state, 0, 9)
+    assert what_changed(before, before, [(0, 9)]) == ""
+    consumer.waiting.clear()
+    if then == "leased":
+        consumer.restore_lease(2, 3, Lease(1, 1, 0, 0, 0))
+    else:
+        consumer.dead.add(2, 3, Dead(1, 1, ev.DeadCause.REJECTED_BY_MEMBER, "", 0))
+    assert "needs offset 2 again" in what_changed(before, needs_in(state, 0, 9), [(0, 9)])
+    assert what_changed(before, needs_in(state, 0, 9), [(4, 9)]) == ""
