@@ -38,11 +38,22 @@ class Collecting:
                 chain=chain,
             )
         )
-        self._core.journal.after_commit(partial(self._core.log.drop, segment.first_lsn))
+        self._core.journal.after_commit(partial(self._remove, segment.first_lsn))
+
+    def _remove(self, first_lsn: int) -> None:
+        """The file. Found damaged while its event was committed it stays, as evidence, until
+        the next opening."""
+        if not self._is_quarantined(first_lsn):
+            self._core.log.drop(first_lsn)
+
+    def _is_quarantined(self, first_lsn: int) -> bool:
+        return any(damaged.first_lsn == first_lsn for damaged in self._core.log.quarantined)
 
     def why_not(self, plan: SegmentPlan, *, dead_since_ns: int | None) -> str:
         """Why the plan is no longer to be carried out; empty when it may be, in this turn."""
         segment, found = plan.segment, plan.examined
+        if self._is_quarantined(segment.first_lsn):
+            return "it was found damaged meanwhile: it is evidence"
         if found is None or segment.first_offset is None or segment.last_offset is None:
             return ""
         now = needs_in(

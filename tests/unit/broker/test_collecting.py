@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from hermes.broker import events as ev
 from hermes.broker.needs import Examined
 from hermes.broker.ranges import Range
@@ -10,6 +12,7 @@ from tests.support.collecting import carry_out, collect, plan_in
 from tests.support.world import SECOND_NS, World, messages
 
 NOW = RetentionPolicy(retention_ns=0)
+AUDIT = RetentionPolicy(retention_ns=0, audit_retention_ns=0)
 OVERDUE = RetentionPolicy(retention_ns=0, max_unacked_retention_ns=0)
 
 
@@ -28,6 +31,15 @@ def restarted(world: World) -> None:
     world.run()
     world.stop()
     world.start(world.log.image())
+
+
+def with_a_plan(policy: RetentionPolicy) -> tuple[World, SegmentPlan]:
+    """A settled sealed segment with offsets 0..2, and what is to be done with it."""
+    world = World()
+    world.publish(messages(3))
+    world.engine.roll()
+    world.run()
+    return world, plan_in(world, policy)[0]
 
 
 def test_a_message_that_cannot_be_read_again_is_dead_and_holds_nothing_up() -> None:
@@ -101,3 +113,30 @@ def test_a_plan_that_is_no_longer_true_is_not_carried_out() -> None:
     worker.ack((0, 2))
     world.run()
     assert carry_out(world, plan) == ""
+
+
+@pytest.mark.parametrize("policy", [NOW, AUDIT], ids=["compact", "drop"])
+def test_what_is_found_damaged_after_the_plan_is_left_alone(policy: RetentionPolicy) -> None:
+    # Found by the simulation: a plan made before was carried out on a segment that is kept
+    # as evidence.
+    world, plan = with_a_plan(policy)
+    world.log.quarantine(plan.segment.first_lsn, "a page cannot be read")
+    before = len(world.events())
+    assert "found damaged" in carry_out(world, plan)
+    assert len(world.events()) == before
+
+
+def test_damage_found_while_a_drop_is_committed_ends_nothing() -> None:
+    # Found by the simulation: the log refuses to drop what is in quarantine, and the refusal
+    # came out of the engine's own commit.
+    world, plan = with_a_plan(AUDIT)
+    first_lsn = plan.segment.first_lsn
+    world.engine.drop_segment(plan.segment)
+    world.log.quarantine(first_lsn, "a page cannot be read")
+    world.run()
+    assert world.log.segments()[0].first_lsn == first_lsn
+    worker = world.join(credit=10)
+    world.publish(messages(1))
+    assert worker.port.offsets() == [3]
+    restarted(world)
+    assert world.log.segments()[0].first_lsn > first_lsn  # opening goes on with the drop
