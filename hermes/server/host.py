@@ -315,8 +315,12 @@ def fetched(reader: LogReader, request: Fetch, left_out: Sequence[Range] = ()) -
                 unread = ((offset, last), *ranges[i + 1 :])
                 return Fetched(request, found, unread=unread, withheld=withheld)
             record = reader.publish_of(offset)
-            if record is None:
-                break
+            if record is None:  # dropped with its segment; the rest of the range may be there
+                held = reader.batches(offset, before_offset=last + 1, limit=1)
+                if not held:
+                    break
+                offset = held[0].first
+                continue
             batch = line_batch(record)
             if batch is not None:
                 found.append(batch)

@@ -43,3 +43,20 @@ def test_what_is_in_quarantine_is_left_out_and_the_rest_of_its_range_read() -> N
     assert [batch.first for batch in answer.batches] == [0, 4]
     # Named apart: what is neither read nor withheld has no payload, and becomes a dead letter.
     assert (answer.unread, answer.withheld) == ((), ((2, 3),))
+
+
+def test_what_was_dropped_takes_nothing_else_of_its_range_along() -> None:
+    # Found by the simulation: replayed dead letters waited in one range, of which the first
+    # segment had been dropped. Nothing behind the gap was read, so that all of it was taken
+    # for gone: messages died although they were in the log.
+    world = World()
+    for _ in range(2):
+        world.publish(messages(2), messages(2))
+        world.engine.roll()
+        world.run()
+    world.engine.drop_segment(world.log.segments()[0])
+    world.run()
+    answer = fetched(world.log.reader(), asked((1, 1), (3, 6)))
+    assert [batch.first for batch in answer.batches] == [4, 6]
+    assert answer.unread == ()
+    assert fetched(world.log.reader(), asked((0, 3))).batches == []
