@@ -13,7 +13,7 @@ from hermes.broker.core import Core
 from hermes.broker.dead_letters import decide_gone
 from hermes.broker.needs import needs_in, what_changed
 from hermes.broker.redelivery import hulls
-from hermes.broker.retention import SegmentPlan
+from hermes.broker.retention import Action, SegmentPlan
 from hermes.log.port import SegmentInfo
 
 GONE_REASON = "payload retired undelivered: past the longest retention of what is unsettled"
@@ -41,19 +41,25 @@ class Collecting:
         self._core.journal.after_commit(partial(self._remove, segment.first_lsn))
 
     def _remove(self, first_lsn: int) -> None:
-        """The file. Found damaged while its event was committed it stays, as evidence, until
-        the next opening."""
-        if not self._is_quarantined(first_lsn):
+        """The file. If damage was found while its event was committed, in it or in one before
+        it, it stays until the next opening."""
+        if not self._is_held(first_lsn):
             self._core.log.drop(first_lsn)
 
     def _is_quarantined(self, first_lsn: int) -> bool:
         return any(damaged.first_lsn == first_lsn for damaged in self._core.log.quarantined)
+
+    def _is_held(self, first_lsn: int) -> bool:
+        """Whether it, or an older segment, is kept as evidence: files go from the oldest end."""
+        return any(damaged.first_lsn <= first_lsn for damaged in self._core.log.quarantined)
 
     def why_not(self, plan: SegmentPlan, *, dead_since_ns: int | None) -> str:
         """Why the plan is no longer to be carried out; empty when it may be, in this turn."""
         segment, found = plan.segment, plan.examined
         if self._is_quarantined(segment.first_lsn):
             return "it was found damaged meanwhile: it is evidence"
+        if plan.action is Action.DROP and self._is_held(segment.first_lsn):
+            return "an older segment was found damaged meanwhile, and stays"
         if found is None or segment.first_offset is None or segment.last_offset is None:
             return ""
         now = needs_in(

@@ -140,3 +140,18 @@ def test_damage_found_while_a_drop_is_committed_ends_nothing() -> None:
     assert worker.port.offsets() == [3]
     restarted(world)
     assert world.log.segments()[0].first_lsn > first_lsn  # opening goes on with the drop
+
+
+def test_nothing_is_dropped_from_behind_what_is_kept_as_evidence() -> None:
+    # Found by the simulation: the first drop of a plan was held up by damage, and the second
+    # was announced all the same, which the log refused.
+    world, first = with_a_plan(AUDIT)
+    world.publish(messages(3))
+    world.engine.roll()
+    world.run()
+    _, second, _ = plan_in(world, AUDIT)
+    assert second.action is Action.DROP
+    world.log.quarantine(first.segment.first_lsn, "a page cannot be read")
+    before = len(world.events())
+    assert "an older segment" in carry_out(world, second)
+    assert len(world.events()) == before
