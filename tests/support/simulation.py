@@ -27,7 +27,8 @@ from hermes.log.memory import MemoryImage
 from hermes.log.record import Kind, StoredRecord
 from tests.support.simulation_actions import Actions
 from tests.support.simulation_clients import IDS, PLAIN, PRODUCER, Publisher, Subscriber
-from tests.support.simulation_consumer import require
+from tests.support.simulation_collector import Collector
+from tests.support.simulation_consumer import DEAD, require
 from tests.support.simulation_host import Epoch, SimulatedClock
 from tests.support.simulation_members import Member
 from tests.support.simulation_model import Entry, Model
@@ -48,6 +49,8 @@ class World:
         self.clock = SimulatedClock()
         self.epochs = 0
         self.steps = 0
+        self.mending = self.plan.mending  # how likely a restart finds files restored
+        self.damaged: dict[int, int] = {}  # segments: first lsn -> last lsn
         self.groups: list[list[Entry]] = []  # every record so far
         self._folded = State()  # of the first groups, to go on from
         self._groups_folded = 0
@@ -61,7 +64,7 @@ class World:
         kinds = (PLAIN, IDS, IDS, PRODUCER, PRODUCER)
         self.publishers = [Publisher(self, i, kind) for i, kind in enumerate(kinds)]
         self.actions = Actions(self)
-        self.model = Model(self._credit_of, self.broken_streams)
+        self.model = self._new_model()
         self.epoch = self._open(None)
 
     # ------------------------------------------------------------------- running
@@ -75,8 +78,10 @@ class World:
                 self.step()
             self.calm_down()
             self.check_rest()
+            self.mending = 1.0
             self.actions.restart()
             self.calm_down()
+            require(not self.epoch.log.quarantined, "damaged again")
             self.check_rest()
 
     def step(self) -> None:
@@ -111,8 +116,13 @@ class World:
         epoch = Epoch(self.epochs, image, self.plan.settings, self.clock, self.rng)
         epoch.engine.deliveries._ring.bytes_max = self.plan.ring_bytes
         epoch.log.watch = self._watch
+        epoch.pinned = self._pinned
         self.model.line.durable_lsn = lambda: epoch.log.durable_lsn
+        self.model.retention.quarantined = epoch.quarantined
         self.epoch = epoch
+        self.actions.collector = Collector(epoch, self.plan.retention)
+        if image is not None:
+            self._check_opened()
         epoch.start()
         epoch.settle_down()
         epoch.log.commit_all()
@@ -124,6 +134,16 @@ class World:
         self.groups.append(group)
         self.model.group(group)
 
+    def _pinned(self, name: str, offset: int) -> None:
+        """The members of a consumer get nothing from this offset on: it is in what is damaged."""
+        self._check_custody()
+        inside = any(first <= offset <= last for first, last in self.epoch.left_out())
+        require(inside, name, "is pinned at", offset, "which is not damaged")
+        created_lsn = self.epoch.engine.state.consumers[name].created_lsn
+        consumer = self.model.consumers.get(name)
+        if consumer is not None and consumer.created_lsn == created_lsn:
+            consumer.pinned_from = offset
+
     def reopen(self, image: MemoryImage) -> None:
         """A new epoch on what is durable; the promises of the old ones must hold."""
         old, durable_lsn = self.epoch, self.epoch.log.durable_lsn
@@ -131,6 +151,9 @@ class World:
         self._lose_after(durable_lsn)
         self._check_image(image)
         self._check_promises()
+        if self.rng.random() < self.mending:
+            image.mend()
+            self.damaged.clear()
         self.members, self.former, self.subscribers = [], [], []
         for publisher in self.publishers:
             publisher.epoch_ended()
@@ -147,11 +170,22 @@ class World:
             return  # nothing is lost: the model has read what is on disk, and no more
         while self.groups and self.groups[-1][-1][0].lsn > durable_lsn:
             self.groups.pop()
-        self.model = Model(self._credit_of, self.broken_streams)
+        self.model = self._new_model()
         self.model.quiet = True
         for group in self.groups:
             self.model.group(group)
         self.model.quiet = False
+
+    def _new_model(self) -> Model:
+        return Model(self._credit_of, self.broken_streams, self.plan.retention)
+
+    def _check_opened(self) -> None:
+        log = self.epoch.log
+        stuck = {compaction.first_lsn for compaction in log.compactions}
+        self.model.retention.check_opened(log.segments(subjects=False), stuck)
+
+    def _check_custody(self) -> None:
+        self.model.retention.check_custody(self.epoch.log.quarantined, self.damaged)
 
     def _check_image(self, image: MemoryImage) -> None:
         """What is on disk is what was appended, whole groups only."""
@@ -163,6 +197,10 @@ class World:
             same = (record.lsn, record.kind, record.key) == (other.lsn, other.kind, other.key)
             sealed = record.kind == Kind.SEGMENT_SEALED
             require(same and (sealed or record.body == other.body), "another record", record.lsn)
+            if record.payload != other.payload:
+                gone = record.payload is None and record.first in self.model.line.retired
+                live = record.kind == Kind.PUBLISHED_LIVE
+                require(gone or live, "lost the payload of", record.first)
 
     def _check_promises(self) -> None:
         model = self.model
@@ -204,7 +242,8 @@ class World:
                 self.actions.widen_credit()
             if self._go_on():
                 continue
-            for name, offset, state in self.model.overlooked(self.epoch.engine.core.now_ns()):
+            now_ns, left_out = self.epoch.engine.core.now_ns(), self.epoch.left_out()
+            for name, offset, state in self.model.overlooked(now_ns, left_out):
                 require(False, name, "overlooks", offset, "which is", state)
             due_ns = self.epoch.engine.next_alarm_monotonic_ns()
             if due_ns is None:
@@ -233,13 +272,21 @@ class World:
     def check_rest(self) -> None:
         """Nothing is left, and what is in memory is what the log says."""
         model, epoch = self.model, self.epoch
-        for consumer, offset, state in model.unsettled():
+        self._check_custody()
+        left_out = epoch.left_out()
+        for consumer, offset, state in model.outstanding(left_out):
             require(False, "offset", offset, "stays", state, "at consumer", consumer.name)
         if self.plan.gentle:
-            dead = [name for name, c in model.consumers.items() if c.messages]
+            dead = [
+                (name, offset)
+                for name, consumer in model.consumers.items()
+                for offset, message in consumer.messages.items()
+                if message.state == DEAD and not message.forsaken
+            ]
             require(not dead, "died although nobody failed:", dead)
         for name, offset in model.dead_without_copy():
-            require(False, "no copy of the dead letter", offset, "of", name)
+            withheld = any(first <= offset <= last for first, last in left_out)
+            require(withheld, "no copy of the dead letter", offset, "of", name)
         for subscriber in self.subscribers:
             subscriber.check_whole(model)
         for publisher in self.publishers:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hermes.broker.consumers import OpenConsumer
-from hermes.broker.needs import Examiner, needs_in
-from hermes.broker.retention import Action, RetentionPolicy, plan_gc, to_examine
 from hermes.broker.session import Client
 from hermes.errors import ConflictError, HermesError, PreconditionError, UnavailableError
 from tests.support.simulation_clients import Sent, Subscriber, incoming
+from tests.support.simulation_collector import Collector
 from tests.support.simulation_consumer import DEAD, require
 from tests.support.simulation_host import HOUR_NS, SECOND_NS, Epoch
 from tests.support.simulation_members import GOOD, Member
-from tests.support.simulation_plan import CONSUMERS, FILTERS, SUBJECTS
+from tests.support.simulation_plan import FILTERS, SUBJECTS
 
 if TYPE_CHECKING:
     from tests.support.simulation import World
@@ -28,6 +27,7 @@ class Actions:
         self.world = world
         self.rng = world.rng
         self._live_messages = 0
+        self.collector: Collector  # of the present epoch
 
     @property
     def epoch(self) -> Epoch:
@@ -67,7 +67,7 @@ class Actions:
 
     def join(self) -> None:
         """Somebody opens a consumer: as it is, as it is not, or a new one."""
-        name = self.rng.choice(CONSUMERS)
+        name = self.rng.choice(self.world.plan.consumers)
         state = self.epoch.engine.state
         there = state.consumers.get(name)
         command = self.world.plan.open_command(name, there, state)
@@ -212,29 +212,9 @@ class Actions:
         epoch.engine.record_checkpoint(mark.lsn, mark.chain, at_ns, "signed")
 
     def collect_garbage(self) -> None:
-        """What the loop does: look at what consumers need, plan, drop."""
-        epoch = self.epoch
-        if epoch.awake:
-            return
-        epoch.log.commit_all()
-        segments = epoch.log.segments()
-        at_ns = self.world.clock.wall_ns()
-        policy = RetentionPolicy(retention_ns=1 << 62, audit_retention_ns=0)
-        examined = {}
-        for segment in to_examine(segments, policy, at_ns=at_ns):
-            first, last = segment.first_offset, segment.last_offset
-            assert first is not None
-            assert last is not None
-            examiner = Examiner(needs_in(epoch.engine.state, first, last), segment.retired)
-            examiner.take(
-                epoch.log.reader().batches(first, before_offset=last + 1, limit=last - first + 1)
-            )
-            examined[segment.first_lsn] = examiner.result()
-        plan = plan_gc(segments, examined, policy, at_ns=at_ns)[0]
-        if plan.action is Action.DROP:
-            epoch.engine.drop_segment(plan.segment)
-            epoch.engine.turn()
-            epoch.log.commit_all()
+        """The collector goes on: often one stage, sometimes through a whole plan."""
+        for _ in range(self.rng.choice((1, 1, 2, 5))):
+            self.collector.step()
 
     # ------------------------------------------------------------------- faults
 
@@ -255,6 +235,18 @@ class Actions:
         while world.subscribers:
             self.unsubscribe()
         world.reopen(epoch.end(self.rng.choice((0, 0, 1, 100))))
+
+    def damage(self) -> None:
+        """A sealed segment cannot be read any more. Reads will find out, or the scrub does."""
+        log = self.epoch.log
+        sealed = [s for s in log.segments(subjects=False) if s.sealed and not s.quarantined]
+        if sealed:
+            segment = self.rng.choice(sealed)
+            first_lsn = segment.first_lsn
+            self.world.damaged[first_lsn] = segment.last_lsn
+            log.damage(first_lsn, "a page of it cannot be read")
+            if self.rng.random() < 0.3:
+                log.quarantine(first_lsn, "found by the scrub")
 
     def restart(self) -> None:
         """A stop in order: drain, flush, close."""

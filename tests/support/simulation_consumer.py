@@ -6,11 +6,12 @@ was allowed for the message it names. What is not allowed raises `Violation`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from hermes.broker import events as ev
+from hermes.broker.ranges import Range
 from hermes.broker.subject import matches
 
 # The naive matcher is slow and always answers the same.
@@ -37,7 +38,19 @@ class Line:
     tokens: list[str] = field(default_factory=list)
     lsns: list[int] = field(default_factory=list)
     oldest_offset: int = 0  # what lies below was dropped with its segment
+    retired: dict[int, int] = field(default_factory=dict)  # -> lsn of what announced it
     durable_lsn: Callable[[], int] | None = None
+
+    def is_gone(self, offset: int) -> bool:
+        """Whether the payload is announced as gone."""
+        return offset < self.oldest_offset or offset in self.retired
+
+    def may_skip(self, offset: int) -> bool:
+        """Whether the payload may be gone by now."""
+        if offset < self.oldest_offset:
+            return True
+        lsn = self.retired.get(offset)
+        return lsn is not None and (self.durable_lsn is None or lsn <= self.durable_lsn())
 
 
 @dataclass
@@ -49,8 +62,9 @@ class Message:
     failures: int = 0
     releases: int = 0
     member: int = 0
-    time_ns: int = 0  # deadline of a lease, due time of a waiting one
+    time_ns: int = 0  # deadline of a lease, due time of a waiting one, Unix time of a death
     copied: bool = False
+    forsaken: bool = False  # it died because its payload is gone
 
 
 @dataclass
@@ -75,6 +89,8 @@ class ConsumerModel:
     delivered_lsn: dict[tuple[int, int, int], int] = field(default_factory=dict)
     members: dict[int, Place] = field(default_factory=dict)
     condemned: set[int] = field(default_factory=set)  # must be dead when the group ends
+    forsaken: set[int] = field(default_factory=set)  # must be retired when the group ends
+    pinned_from: int | None = None  # damage lies there, and its members know
 
     def wants(self, subject: str) -> bool:
         for pattern in self.policy.filters:  # noqa: SIM110 - the hottest line of the checker
@@ -85,6 +101,13 @@ class ConsumerModel:
     def is_settled(self, offset: int) -> bool:
         """Acked or discarded; also true of what never matched."""
         return offset < self.position and offset not in self.messages
+
+    def waiting_in(self, ranges: Sequence[Range]) -> int:
+        """How many messages wait within ranges of offsets."""
+        return sum(
+            message.state == WAITING and any(first <= offset <= last for first, last in ranges)
+            for offset, message in self.messages.items()
+        )
 
     # ------------------------------------------------------------- transitions
 
@@ -122,8 +145,12 @@ class ConsumerModel:
             wanted = self.wants(self.line.subjects[offset])
             require(wanted, "not wanted:", self.line.subjects[offset], self.name, offset)
             for skipped in range(max(self.position, self.line.oldest_offset), offset):
-                wanted = self.wants(self.line.subjects[skipped])
-                require(not wanted, self.name, "skipped", skipped, "for", offset)
+                if self.wants(self.line.subjects[skipped]):
+                    require(
+                        self.line.may_skip(skipped), self.name, "skipped", skipped, "for", offset
+                    )
+            if self.pinned_from is not None:
+                require(offset < self.pinned_from, self.name, "went on past the damage:", offset)
             require(event.attempt == 1, "first attempt is", event.attempt)
             message = self.messages[offset] = Message(LEASED)
             self.position = offset + 1
@@ -171,11 +198,16 @@ class ConsumerModel:
     def _died(self, event: ev.DeadLettered, offset: int) -> None:
         rejected = event.cause is ev.DeadCause.REJECTED_BY_MEMBER
         message = self._take(event, offset, REJECTED if rejected else WAITING)
-        require(offset in self.condemned, "killed without reason:", message)
-        self.condemned.remove(offset)
+        message.forsaken = event.cause is ev.DeadCause.PAYLOAD_GONE
+        if message.forsaken:
+            if not self.line.may_skip(offset):
+                self.forsaken.add(offset)
+        else:
+            require(offset in self.condemned, "killed without reason:", message)
+            self.condemned.remove(offset)
         counted = (message.attempt, message.failures)
         require(counted == (event.attempts, event.failures), event, "but", counted)
-        message.state, message.copied = DEAD, False
+        message.state, message.copied, message.time_ns = DEAD, False, event.at_ns
 
     def _take(self, event: ev.Event, offset: int, *states: str) -> Message:
         message = self.messages.get(offset)

@@ -10,20 +10,27 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
 
 from hermes.broker import events as ev
 from hermes.broker.core import Settings
 from hermes.broker.engine import Engine
 from hermes.broker.engine_time import GAP_NS_MAX, EngineTime, resume_at
 from hermes.broker.ports import Fetch, FetchAhead, Fetched
-from hermes.broker.recovery import line_batch, recover
+from hermes.broker.ranges import Range
+from hermes.broker.recovery import recover
 from hermes.broker.snapshot import canonical
-from hermes.broker.subject import matcher
-from hermes.errors import UnavailableError
+from hermes.errors import SegmentDamagedError, UnavailableError
 from hermes.log.memory import MemoryImage, MemoryLog
-from hermes.log.port import Committed, Outcome
+from hermes.log.port import Committed, LogReader, Outcome
 from hermes.log.record import Kind, Record, StoredRecord
-from tests.support.simulation_consumer import require
+from hermes.server.host import fetched
+from hermes.server.retired import Retired
+from tests.support.simulation_consumer import Violation, require
+
+T = TypeVar("T")
 
 SECOND_NS = 10**9
 HOUR_NS = 3600 * SECOND_NS
@@ -102,6 +109,8 @@ class Epoch:
         self.awake = False
         self.questions: list[Question] = []
         self.states: dict[int, bytes] = {}  # canonical states by last lsn
+        self.retired = Retired(())  # as far as anybody has looked
+        self.pinned: Callable[[str, int], None] = lambda *_: None  # told: consumer, offset
         self.clock = clock
         self._rng = rng
         self._turning = False
@@ -186,33 +195,62 @@ class Epoch:
 
     def read(self, question: Question, limit: int) -> None:
         """The reader's thread: look at what is committed now."""
-        request, reader = question.request, self.log.reader()
+        request = question.request
+        narrow: Fetch = request
         if isinstance(request, FetchAhead):
-            records, scanned_to = reader.publishes(
-                request.from_offset,
-                limit=min(limit, request.limit),
-                limit_bytes=request.limit_bytes,
-                keys=matcher(request.filters),
-            )
-        else:
-            scanned_to, records = 0, []
-            for first, last in request.ranges:
-                at = first
-                while at <= last:
-                    record = reader.publish_of(at)
-                    if record is None:
-                        break
-                    assert record.last is not None
-                    records.append(record)
-                    at = record.last + 1
-        batches = [batch for record in records if (batch := line_batch(record)) is not None]
-        question.answer = Fetched(request, batches, scanned_to)
+            held = self.first_held(request.from_offset)
+            if held > request.from_offset:
+                question.answer = Fetched(request, (), held)
+                return
+            narrow = msgspec.structs.replace(request, limit=min(limit, request.limit))
+        try:
+            answer = self.look(lambda reader: fetched(reader, narrow, self.left_out()))
+        except SegmentDamagedError as error:
+            if not isinstance(request, FetchAhead):
+                raise Violation("read what is left out") from error
+            pinned = (error.fields["first_offset"], error.fields["last_offset"])
+            answer = Fetched(request, (), request.from_offset, pinned=pinned)
+        question.answer = msgspec.structs.replace(answer, request=request)
+
+    def look(self, function: Callable[[LogReader], T]) -> T:
+        """Read as the server does: what turns out to be damaged is quarantined, and the rest
+        read again. Raises SegmentDamagedError when there is no answer without it."""
+        met: set[int] = set()
+        while True:
+            try:
+                return function(self.log.reader())
+            except SegmentDamagedError as error:
+                first_lsn = error.fields["first_lsn"]
+                if first_lsn in met:
+                    raise
+                met.add(first_lsn)
+                self.log.quarantine(first_lsn, error.fields["reason"])
+
+    def left_out(self) -> list[Range]:
+        """Offsets in quarantine."""
+        return [
+            (damaged.first_offset, damaged.last_offset)
+            for damaged in self.log.quarantined
+            if damaged.first_offset is not None and damaged.last_offset is not None
+        ]
+
+    def quarantined(self) -> set[int]:
+        """First lsns of the segments that are left out."""
+        return {damaged.first_lsn for damaged in self.log.quarantined}
+
+    def first_held(self, offset: int) -> int:
+        """As far as is known: what was retired is learned when somebody looks."""
+        return self.retired.first_held(max(offset, self.engine.state.oldest_offset))
 
     def answer(self, question: Question) -> None:
         """The answer arrives on the loop."""
-        assert question.answer is not None
+        answer = question.answer
+        assert answer is not None
         self.questions.remove(question)
-        self.engine.fetched(question.answer)
+        self.engine.fetched(answer)
+        feed = self.engine.deliveries._feeds.get(answer.request.consumer)
+        if answer.pinned is not None and feed is not None and feed.pinned == answer.pinned:
+            self.pinned(answer.request.consumer, feed.scanned_to)
 
     def end(self, keep: int) -> MemoryImage:
         """The process is gone; `keep` groups nobody heard of are on disk all the same."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from hermes import limits
 from hermes.broker import events as ev
+from hermes.broker.ranges import Range
+from hermes.broker.retention import RetentionPolicy
 from hermes.broker.v1 import broker_pb2
 from hermes.log.record import Kind, StoredRecord
 from tests.support.simulation_consumer import (
@@ -28,6 +30,9 @@ from tests.support.simulation_consumer import (
     matching,
     require,
 )
+from tests.support.simulation_retention import RetentionModel
+
+UNSEEN = "unseen"
 
 # A record as it was appended and the event in it, decoded once; None for what the log or
 # the journal writes for itself.
@@ -41,6 +46,7 @@ class Model:
         self,
         credit_of: Callable[[int], int] | None = None,
         broken_streams: frozenset[int] | set[int] | None = None,
+        policy: RetentionPolicy | None = None,
     ) -> None:
         self.next_lsn = 1
         self.line = Line()
@@ -51,6 +57,7 @@ class Model:
         self.ids: dict[tuple[str, str], tuple[int, int]] = {}  # -> offset, engine time
         self.sequences: dict[tuple[bytes, int], int] = {}
         self.consumers: dict[str, ConsumerModel] = {}
+        self.retention = RetentionModel(self.line, self.consumers, policy)
         self.deleted_lsn: dict[int, int] = {}  # by the consumer's creation lsn
         self.subscriptions: dict[int, ev.SubscriptionOpened] = {}
         self.audiences: dict[int, tuple[int, ...]] = {}
@@ -77,10 +84,14 @@ class Model:
                 continue
             require(event.engine_time_ns >= self.engine_time_ns, "engine time went back")
             self.engine_time_ns = event.engine_time_ns
-            self._read(event, record.lsn)
+            self._read(event, record)
         for consumer in self.consumers.values():
             spared = consumer.condemned
             require(not spared, consumer.name, spared, "had to die in this group")
+            if consumer.forsaken:
+                kept = consumer.forsaken - self.line.retired.keys()
+                require(not kept, consumer.name, "gave up what has its payload:", kept)
+                consumer.forsaken.clear()
         for lsn, (_, audience) in self._for_live.items():
             require(not audience, "record", lsn, "was handed to nobody")
         self._for_live.clear()
@@ -108,7 +119,8 @@ class Model:
         if consumer is not None and member in consumer.members:
             consumer.members[member].overdue = 0
 
-    def _read(self, event: ev.Event, lsn: int) -> None:
+    def _read(self, event: ev.Event, record: StoredRecord) -> None:
+        lsn = record.lsn
         match event:
             case ev.Published():
                 self._published(event, lsn)
@@ -129,14 +141,16 @@ class Model:
                 self._ranges(event, lsn)
             case ev.ConsumerEvent():
                 self._consumer(event, lsn)
+            case ev.SegmentCompacted():
+                self.retention.compacted(event, lsn, record.at_ns)
             case ev.SegmentDropped():
-                if event.last_offset is not None:
-                    self._dropped(event.last_offset)
+                self.retention.dropped(event, record.at_ns)
             case ev.ServerStarted():
                 self.dedup_window_ns = event.dedup_window_ns
                 self.subscriptions.clear()
                 for consumer in self.consumers.values():
                     consumer.members.clear()
+                    consumer.pinned_from = None
 
     # --------------------------------------------------------------- the line
 
@@ -183,15 +197,6 @@ class Model:
             require(event.subject == "_dead_letter." + self.subjects[offset], event.subject)
             message.copied = True
 
-    def _dropped(self, last_offset: int) -> None:
-        for consumer in self.consumers.values():
-            pinned = [o for o in consumer.messages if o <= last_offset]
-            require(not pinned, consumer.name, "still needs", pinned, "of a dropped segment")
-            for offset in range(max(consumer.position, self.line.oldest_offset), last_offset + 1):
-                unread = consumer.wants(self.subjects[offset])
-                require(not unread, consumer.name, "has not read", offset, "that is dropped")
-        self.line.oldest_offset = last_offset + 1
-
     # ------------------------------------------------------------------- live
 
     def _audience(self, subject: str) -> dict[int, ev.SubscriptionOpened]:
@@ -237,6 +242,8 @@ class Model:
             case ev.MemberLeft():
                 place = consumer.members.pop(event.member)
                 require(not place.holds, "member", event.member, "left with leases")
+                if not consumer.members:
+                    consumer.pinned_from = None  # whoever comes looks again
 
     def _ranges(self, event: ev.RangesEvent, lsn: int) -> None:
         consumer = self.consumers[event.consumer]
@@ -260,12 +267,30 @@ class Model:
             for offset in range(
                 max(consumer.position, self.line.oldest_offset), len(self.subjects)
             ):
-                if consumer.wants(self.subjects[offset]):
-                    yield consumer, offset, "unseen"
+                if consumer.wants(self.subjects[offset]) and offset not in self.line.retired:
+                    yield consumer, offset, UNSEEN
 
-    def overlooked(self, now_ns: int) -> Iterator[tuple[str, int, str]]:
-        """What could be delivered at this moment, while a member has nothing to do."""
+    def outstanding(self, left_out: Sequence[Range]) -> Iterator[tuple[ConsumerModel, int, str]]:
+        """What is unsettled although no damage holds it back: what lies in damaged ranges
+        waits there, and a consumer that is pinned gets nothing from there on; nor does one
+        get anything new of which as much is held back as may wait at all."""
+        full = {
+            consumer.name
+            for consumer in (self.consumers.values() if left_out else ())
+            if consumer.waiting_in(left_out) >= limits.WAITING_MAX
+        }
         for consumer, offset, state in self.unsettled():
+            if state == UNSEEN:
+                pinned = consumer.pinned_from is not None and offset >= consumer.pinned_from
+                held_back = pinned or consumer.name in full
+            else:
+                held_back = state == WAITING and any(a <= offset <= b for a, b in left_out)
+            if not held_back:
+                yield consumer, offset, state
+
+    def overlooked(self, now_ns: int, left_out: Sequence[Range]) -> Iterator[tuple[str, int, str]]:
+        """What could be delivered at this moment, while a member has nothing to do."""
+        for consumer, offset, state in self.outstanding(left_out):
             places = consumer.members.values()
             if state == LEASED:  # its deadline is held elsewhere
                 if consumer.messages[offset].member not in consumer.members:
@@ -290,10 +315,11 @@ class Model:
 
     def dead_without_copy(self) -> Iterator[tuple[str, int]]:
         """Dead letters that have no copy and should."""
+        gone = self.line.is_gone
         for consumer in self.consumers.values():
             for offset, message in consumer.messages.items():
                 reserved = self.subjects[offset].startswith("_dead_letter.")
-                if message.state == DEAD and not message.copied and not reserved:
+                if message.state == DEAD and not (message.copied or reserved or gone(offset)):
                     yield consumer.name, offset
 
 

@@ -12,6 +12,7 @@ from hermes.broker import events as ev
 from hermes.broker.consumer import Consumer
 from hermes.broker.consumers import OpenConsumer
 from hermes.broker.core import Settings
+from hermes.broker.retention import RetentionPolicy, StoreFull
 from hermes.broker.state import State
 from tests.support.simulation_host import HOUR_NS, SECOND_NS
 from tests.support.simulation_members import GOOD, MIXED, POISONED, STALLED
@@ -40,9 +41,10 @@ WEIGHTS = {
     "time_passes": 10,
     "wall_jumps": 0.4,
     "tick": 1,
-    "roll": 0.3,
+    "roll": 0.6,
     "checkpoint": 0.5,
     "collect_garbage": 3,
+    "damage": 0.1,
     "crash": 0.2,
     "fail": 0.2,
     "restart": 0.2,
@@ -86,6 +88,10 @@ class Plan:
             dedup_window_ns=rng.choice((5, 1_000_000)) * SECOND_NS,
             dead_letter_retention_ns=rng.choice((None, None, 60 * SECOND_NS)),
         )
+        self.retention = self._retention()
+        # Where many are, one of them is always behind, and its needs hide those of the others.
+        self.consumers = CONSUMERS[: rng.choice((1, 2, 4, 4))]
+        self.mending = rng.choice((0.2, 0.8))
         small = rng.random() < 0.6
         window = rng.choice((2, 3, 8))
         self.bounds: list[tuple[Any, str, int]] = (
@@ -98,6 +104,21 @@ class Plan:
             ]
             if small
             else []
+        )
+
+    def _retention(self) -> RetentionPolicy:
+        """What garbage collection may do: nothing young is kept for its age alone, for a plan
+        is only of interest where something goes."""
+        rng = self.rng
+        retention_ns = rng.choice((0, 0, SECOND_NS, 60 * SECOND_NS, 1 << 62))
+        loses = not self.gentle and retention_ns <= SECOND_NS and rng.random() < 0.3
+        return RetentionPolicy(
+            retention_ns=retention_ns,
+            audit_retention_ns=rng.choice((None, 0, 0, 60 * SECOND_NS)),
+            dead_letter_retention_ns=self.settings.dead_letter_retention_ns,
+            max_unacked_retention_ns=rng.choice((1, 10, 100)) * SECOND_NS if loses else None,
+            store_bytes_max=rng.choice((None, None, 10_000)),
+            store_full=StoreFull.DROP_OLDEST_SETTLED,
         )
 
     def draw(self) -> str:
