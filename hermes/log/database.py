@@ -163,8 +163,10 @@ def has_our_tables(db: apsw.Connection) -> bool:
 
     Raises apsw.Error.
     """
-    written = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_schema WHERE sql NOT NULL")}
-    return written >= {*TABLES, *INDEXES}
+    # As bytes: what is damaged need not be UTF-8.
+    statement = "SELECT CAST(sql AS BLOB) FROM sqlite_schema WHERE sql NOT NULL"
+    written = {sql for (sql,) in db.execute(statement)}
+    return written >= {sql.encode() for sql in (*TABLES, *INDEXES)}
 
 
 def explain(error: Exception, what: str) -> StoreError:

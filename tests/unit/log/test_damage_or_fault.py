@@ -114,6 +114,21 @@ def test_tables_that_were_changed_are_damage(folder: Path) -> None:
     log.close()
 
 
+def test_tables_whose_names_are_no_text_are_damage(folder: Path) -> None:
+    # Found by flipped bits: the changed name was read as text, and what should have named the
+    # damage, `verify` too, ended with a UnicodeDecodeError.
+    log, reader = reader_of(folder)
+    with segment(segments(folder)[1]) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        (sql,) = db.execute("SELECT sql FROM sqlite_schema WHERE name = 'records'").fetchone()
+        flipped = sql.encode().replace(b"body", b"b\xf4dy")
+        change = "UPDATE sqlite_schema SET sql = CAST(? AS TEXT) WHERE name = 'records'"
+        db.execute(change, (flipped,))
+    with pytest.raises(SegmentDamagedError, match="tables are not what they were"):
+        reader.read(1, limit=99, limit_bytes=BIG)
+    log.close()
+
+
 def loosen(path: Path, column: str, value: str) -> None:
     """Put a value of another type into every row of a table that was made to take it."""
     with segment(path) as db:
