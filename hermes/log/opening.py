@@ -223,11 +223,19 @@ class _Opening:
     # ------------------------------------------------------------------- ready
 
     def _ready(self, plan: Plan) -> Opened:
-        facts = {segment.start.first_lsn: segment for segment in self._seen.segments}
         paths = list_segments(self._folder)
         # A sealed segment becomes the active one again when a backup without the last is used.
         paths[-1][1].chmod(stat.S_IRUSR | stat.S_IWUSR)
         active = ActiveSegment(paths[-1][1], vfs=self._vfs)
+        try:
+            return self._opened(plan, paths, active)
+        except BaseException:
+            # Opening is tried again while the disk fails: each one left open would add up.
+            active.close()
+            raise
+
+    def _opened(self, plan: Plan, paths: list[tuple[int, Path]], active: ActiveSegment) -> Opened:
+        facts = {segment.start.first_lsn: segment for segment in self._seen.segments}
         entries = [
             Entry(
                 lsn,
@@ -244,6 +252,11 @@ class _Opening:
         if plan.decision is Decision.ACCEPT_LOSS:
             assert self._end is not None
             lost = (self._end.lsn + 1, start.before.lsn)
+        unsealed = [
+            entry.path
+            for entry in entries[:-1]
+            if not entry.damage and not is_sealed_file(entry.path)
+        ]
         # The older slot is written next; after WRITE_HEAD both are alike.
         slot = 0 if self._head is None else 1 - self._head.slot
         return Opened(
@@ -252,11 +265,7 @@ class _Opening:
             head=HeadFile(self._head_path, self._store_id, slot),
             catalog=Catalog(tuple(entries)),
             active=active,
-            unsealed=[
-                entry.path
-                for entry in entries[:-1]
-                if not entry.damage and not is_sealed_file(entry.path)
-            ],
+            unsealed=unsealed,
             uncompacted=self._seen.uncompacted,
             report=OpenReport(
                 created=plan.decision is Decision.CREATE,

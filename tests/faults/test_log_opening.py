@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import apsw
 import pytest
 
 from hermes.errors import StoreDamagedError, StoreError, StoreLockedError, StoreVersionError
+from hermes.log import opening
 from hermes.log.head import BLOCK_BYTES
 from hermes.log.log import SqliteLog, open_log
 from hermes.log.record import Kind
@@ -365,3 +367,19 @@ def test_leftovers_are_cleared(folder: Folder) -> None:
     folder.open().close()
     assert not building.exists()
     assert not orphan.exists()
+
+
+def test_an_opening_that_fails_at_its_end_leaves_no_file_open(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Found by refused calls: HEAD could not be opened, and the connection to the active segment
+    # stayed. A server tries again while its disk fails: each attempt took three descriptors.
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(opening, "HeadFile", refuse)
+        with pytest.raises((OSError, StoreError)):
+            folder.open()
+    assert not [db.filename for db in apsw.connections() if str(folder.path) in db.filename]
+    folder.open().close()
