@@ -107,6 +107,7 @@ class Housekeeper:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._close()  # who goes its rounds without the thread leaves it open
         self.shrinking.close()
 
     def _run(self) -> None:

@@ -19,6 +19,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import apsw
 import msgspec
 import pytest
 
@@ -70,6 +71,8 @@ def suffer(folder: Path, seed: int, trouble: Trouble, *, steps: int, images: int
         told, chains = (story.told, story.chains) if story is not None else (0, {})
         reopened_at = len(recorder.disk.steps)
         _go_on(recorder, told)
+    # Each one left open takes descriptors, and the locks of its file, until the process ends.
+    assert not [db.filename for db in apsw.connections() if db.filename.startswith(str(folder))]
     check_image(folder, told, recorder.disk.dropped_before(reopened_at), chains)
     cuts = range(reopened_at, len(recorder.disk.steps) + 1)
     places = [(cut, policy) for cut in cuts for policy in Policy]
