@@ -48,12 +48,22 @@ class Engine:
     """One epoch of the broker: from the opening of a log to its closing or failure."""
 
     def __init__(
-        self, log: Log, state: State, settings: Settings, clock: Clock, time: EngineTime, host: Host
+        self,
+        log: Log,
+        state: State,
+        settings: Settings,
+        clock: Clock,
+        time: EngineTime,
+        host: Host,
+        *,
+        folded_records: int = 0,
     ) -> None:
+        """`folded_records`: how many recovery had to fold after the newest snapshot."""
         self.core = core = Core(log, state, settings, clock, time, host)
         self.state = state
         self.settings = settings
         self.journal = core.journal
+        self.journal.records_since_snapshot = folded_records
         self.router = Router()
         self.fanout = Fanout(self.journal, settings.subscriber_channel_capacity)
         self.sessions = Sessions(self.journal)

@@ -59,7 +59,9 @@ class Host:
         wall_ns = clock.wall_ns()
         resumed_ns = resume_at(state.engine_time_ns, recovered.last_wall_ns, wall_ns)
         time = EngineTime(resumed_ns, clock.monotonic_ns(), wall_ns)
-        self.engine = Engine(log, state, settings, clock, time, self)
+        self.engine = Engine(
+            log, state, settings, clock, time, self, folded_records=recovered.records
+        )
         self.streams = Streams(self.engine)
         self.commits = 0  # outcomes so far
         self.followers: set[Stream] = set()  # to be woken at each commit

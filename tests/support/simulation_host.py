@@ -122,7 +122,13 @@ class Epoch:
         now, wall = clock.monotonic_ns(), clock.wall_ns()
         resumed_ns = resume_at(state.engine_time_ns, recovered.last_wall_ns, wall)
         self.engine = Engine(
-            self.log, state, settings, clock, EngineTime(resumed_ns, now, wall), self
+            self.log,
+            state,
+            settings,
+            clock,
+            EngineTime(resumed_ns, now, wall),
+            self,
+            folded_records=recovered.records,
         )
         gap_ns = resumed_ns - state.engine_time_ns
         require(0 <= gap_ns <= GAP_NS_MAX, "engine time goes on after a gap of", gap_ns)

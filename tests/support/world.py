@@ -177,7 +177,15 @@ class World:
         )
         time = EngineTime(now_ns, self.clock.monotonic_ns(), self.clock.wall_ns())
         self.host.fetches.clear()
-        self.engine = Engine(self.log, recovered.state, self.settings, self.clock, time, self.host)
+        self.engine = Engine(
+            self.log,
+            recovered.state,
+            self.settings,
+            self.clock,
+            time,
+            self.host,
+            folded_records=recovered.records,
+        )
         self.state = self.engine.state
         self.engine.start(self._started, self._on_ready)
         self.session = self.engine.attach(Client("", "peer", "test", "1", ""))

@@ -10,6 +10,7 @@ from hermes.broker import events as ev
 from hermes.broker.batch import views
 from hermes.broker.core import Settings
 from hermes.broker.publishing import PublishResult
+from hermes.broker.recovery import recover
 from hermes.broker.session import LINGER_NS, Client
 from hermes.broker.settling import Verdict
 from hermes.errors import LimitExceededError, NotFoundError, UnavailableError
@@ -372,6 +373,17 @@ def test_snapshots_and_rolls_follow_from_the_settings() -> None:
     for _ in range(10):
         world.publish(messages(1, size=200))
     assert len(world.log.segments()) > 2
+
+
+def test_what_a_start_had_to_fold_counts_towards_the_next_snapshot() -> None:
+    # Found by restarts of a large store: each start counted anew, so that a server which is
+    # restarted often made no snapshot, and had more to fold each time.
+    world = World(settings=Settings(default_policy=POLICY, snapshot_interval_records=20))
+    for _ in range(15):
+        world.publish(message())
+    for _ in range(15):
+        world.start(world.log.image())
+    assert recover(world.log.reader()).records <= 20 + 2
 
 
 def test_a_step_of_the_wall_clock_moves_no_lease() -> None:
