@@ -23,13 +23,13 @@ from hermes.broker.core import Settings
 from hermes.broker.engine import Engine
 from hermes.broker.engine_time import EngineTime, resume_at
 from hermes.broker.ports import Fetch, FetchAhead, Fetched
-from hermes.broker.ranges import Range, intersect, normalize, subtract
-from hermes.broker.recovery import Recovered, line_batch
-from hermes.broker.subject import matcher
+from hermes.broker.ranges import Range, normalize
+from hermes.broker.recovery import Recovered
 from hermes.clock import Clock
 from hermes.errors import HermesError, PreconditionError, SegmentDamagedError, UnavailableError
 from hermes.log.port import Committed, Log, LogReader, Outcome, SegmentInfo
 from hermes.server.healing import reopening_error
+from hermes.server.reads import fetched, left_out, read_around_damage
 from hermes.server.retired import Retired
 from hermes.server.sessions import Stream, Streams
 
@@ -121,7 +121,7 @@ class Host:
                 if held > request.from_offset:
                     self.engine.fetched(Fetched(request, (), held))
                     return
-            answer = await self.read(lambda reader: fetched(reader, request, self.left_out()))
+            answer = await self.read(lambda reader: fetched(reader, request, left_out(self.log)))
             self.engine.fetched(answer)
         except UnavailableError:
             return  # this engine is over
@@ -191,17 +191,8 @@ class Host:
         """
 
         def run() -> T:
-            met: set[int] = set()  # damaged segments, so that each is met twice at most
             with closing(self.log.reader()) as reader:
-                while True:
-                    try:
-                        return function(reader)
-                    except SegmentDamagedError as error:
-                        first_lsn = error.fields["first_lsn"]
-                        if first_lsn in met:
-                            raise
-                        met.add(first_lsn)
-                        self.log.quarantine(first_lsn, error.fields["reason"])
+                return read_around_damage(self.log, reader, function)
 
         if self.failed.done():
             raise reopening_error(self.failed.result())
@@ -210,14 +201,6 @@ class Host:
         except RuntimeError:  # the executor was shut down
             raise reopening_error() from None
         return await asyncio.wrap_future(future)
-
-    def left_out(self) -> list[Range]:
-        """Offsets in quarantine: published in segments that are damaged. From any thread."""
-        return [
-            (damaged.first_offset, damaged.last_offset)
-            for damaged in self.log.quarantined
-            if damaged.first_offset is not None and damaged.last_offset is not None
-        ]
 
     # --------------------------------------------------------- retired payloads
 
@@ -288,46 +271,3 @@ def _release(waiting: list[asyncio.Future[None]]) -> None:
         if not future.done():
             future.set_result(None)
     waiting.clear()
-
-
-def fetched(reader: LogReader, request: Fetch, left_out: Sequence[Range] = ()) -> Fetched:
-    """What the engine asked for, out of the log; nothing of the ranges that are left out.
-
-    Raises SegmentDamagedError for a FetchAhead that would begin there.
-    """
-    if isinstance(request, FetchAhead):
-        records, scanned_to = reader.publishes(
-            request.from_offset,
-            limit=request.limit,
-            limit_bytes=request.limit_bytes,
-            keys=matcher(request.filters),
-        )
-        found = [batch for record in records if (batch := line_batch(record)) is not None]
-        return Fetched(request, found, scanned_to)
-    found = []
-    read_bytes = 0
-    upto = -1  # the end of the record read last: ranges may share one
-    damaged = normalize(left_out)
-    withheld = tuple(intersect(request.ranges, damaged))
-    ranges = subtract(request.ranges, damaged)
-    for i, (first, last) in enumerate(ranges):
-        offset = max(first, upto + 1)
-        while offset <= last:
-            if read_bytes >= limits.WINDOW_BYTES_MAX:
-                unread = ((offset, last), *ranges[i + 1 :])
-                return Fetched(request, found, unread=unread, withheld=withheld)
-            record = reader.publish_of(offset)
-            if record is None:  # dropped with its segment; the rest of the range may be there
-                held = reader.batches(offset, before_offset=last + 1, limit=1)
-                if not held:
-                    break
-                offset = held[0].first
-                continue
-            batch = line_batch(record)
-            if batch is not None:
-                found.append(batch)
-                read_bytes += batch.bytes
-            assert record.last is not None
-            upto = record.last
-            offset = upto + 1
-    return Fetched(request, found, withheld=withheld)

@@ -26,7 +26,7 @@ from hermes.errors import SegmentDamagedError, UnavailableError
 from hermes.log.memory import MemoryImage, MemoryLog
 from hermes.log.port import Committed, LogReader, Outcome
 from hermes.log.record import Kind, Record, StoredRecord
-from hermes.server.host import fetched
+from hermes.server.reads import fetched, left_out, read_around_damage
 from hermes.server.retired import Retired
 from tests.support.simulation_consumer import Violation, require
 
@@ -221,24 +221,11 @@ class Epoch:
     def look(self, function: Callable[[LogReader], T]) -> T:
         """Read as the server does: what turns out to be damaged is quarantined, and the rest
         read again. Raises SegmentDamagedError when there is no answer without it."""
-        met: set[int] = set()
-        while True:
-            try:
-                return function(self.log.reader())
-            except SegmentDamagedError as error:
-                first_lsn = error.fields["first_lsn"]
-                if first_lsn in met:
-                    raise
-                met.add(first_lsn)
-                self.log.quarantine(first_lsn, error.fields["reason"])
+        return read_around_damage(self.log, self.log.reader(), function)
 
     def left_out(self) -> list[Range]:
         """Offsets in quarantine."""
-        return [
-            (damaged.first_offset, damaged.last_offset)
-            for damaged in self.log.quarantined
-            if damaged.first_offset is not None and damaged.last_offset is not None
-        ]
+        return left_out(self.log)
 
     def quarantined(self) -> set[int]:
         """First lsns of the segments that are left out."""

@@ -7,7 +7,7 @@ import pytest
 from hermes import limits
 from hermes.broker.ports import FetchRanges
 from hermes.broker.ranges import Range
-from hermes.server.host import fetched
+from hermes.server.reads import fetched
 from tests.support.world import World, messages
 
 
