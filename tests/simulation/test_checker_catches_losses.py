@@ -6,7 +6,7 @@ other runs, so that few steps are enough.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
@@ -16,7 +16,6 @@ import pytest
 
 from hermes.broker import collecting, delivery, needs, retention
 from hermes.broker.collecting import Collecting
-from hermes.broker.consumer import IllegalTransitionError
 from hermes.broker.needs import Examined, Need
 from hermes.broker.ports import Fetched
 from hermes.broker.ranges import Range
@@ -26,13 +25,12 @@ from hermes.log.memory_reader import MemoryReader, MemorySegment
 from hermes.log.port import Quarantined, SegmentInfo
 from hermes.log.record import StoredRecord
 from tests.support import simulation_collector, simulation_plan
+from tests.support.planted import Bug, is_caught
 from tests.support.simulation import World
-from tests.support.simulation_consumer import Violation
 from tests.support.simulation_host import SECOND_NS
 from tests.support.simulation_plan import Plan
 
 SEED_STEPS = 500
-STEPS_MAX = 15_000  # of all seeds together: a bug must be caught before
 
 
 def _needs_without(*fields: str) -> Any:
@@ -174,7 +172,6 @@ def _sound_segments_left_out() -> Any:
     return patch.object(MemoryLog, "quarantine", quarantine)
 
 
-Bug = Callable[[], Any]
 GREEDY: list[Bug] = [
     _leases_not_needed,
     _what_waits_not_needed,
@@ -225,36 +222,22 @@ def _greedy(max_unacked_retention_ns: int | None = None) -> Any:
     return stack
 
 
-def _caught(bug: Bug) -> bool:
-    steps = seed = 0
-    while steps < STEPS_MAX:
-        with bug():
-            world = World(seed)
-            try:
-                world.run(SEED_STEPS)
-            except (Violation, IllegalTransitionError):
-                return True
-        steps += world.steps
-        seed += 1
-    return False
-
-
 @pytest.mark.parametrize("bug", GREEDY, ids=lambda bug: bug.__name__.strip("_"))
 def test_a_bug_where_payloads_go_is_caught(bug: Bug) -> None:
     with _greedy():
-        assert _caught(bug)
+        assert is_caught(bug, seed_steps=SEED_STEPS)
 
 
 @pytest.mark.parametrize("bug", LOSING, ids=lambda bug: bug.__name__.strip("_"))
 def test_a_bug_where_unsettled_messages_go_is_caught(bug: Bug) -> None:
     with _greedy(max_unacked_retention_ns=SECOND_NS):
-        assert _caught(bug)
+        assert is_caught(bug, seed_steps=SEED_STEPS)
 
 
 @pytest.mark.parametrize("bug", DAMAGED, ids=lambda bug: bug.__name__.strip("_"))
 def test_a_bug_beside_damage_is_caught(bug: Bug) -> None:
     with _often(collect_garbage=6.0, damage=0.5, roll=1.5):
-        assert _caught(bug)
+        assert is_caught(bug, seed_steps=SEED_STEPS)
 
 
 @pytest.mark.parametrize("longest_ns", [None, SECOND_NS])
