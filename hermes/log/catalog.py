@@ -12,6 +12,7 @@ import os
 import re
 import threading
 from bisect import bisect_right
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -82,8 +83,14 @@ def position_of_offset(entries: tuple[Entry, ...], offset: int) -> int:
 
 def list_segments(folder: Path) -> list[tuple[int, Path]]:
     """(first lsn, path) of each segment file, in order. Raises OSError."""
-    matches = [(_SEGMENT.fullmatch(path.name), path) for path in folder.iterdir()]
-    return sorted((int(match[1]), path) for match, path in matches if match)
+    names = (path.name for path in folder.iterdir())
+    return [(first_lsn, folder / name) for first_lsn, name in segments_among(names)]
+
+
+def segments_among(names: Iterable[str]) -> list[tuple[int, str]]:
+    """(first lsn, name) of those names that are a segment's, in order."""
+    matches = (_SEGMENT.fullmatch(name) for name in names)
+    return sorted((int(match[1]), match[0]) for match in matches if match)
 
 
 class Catalog:
@@ -141,17 +148,27 @@ class FolderCatalog:
         self._folder = folder
         self._vfs = vfs
         self._tolerant = tolerant
+        self._names: list[str] | None = None  # of all files, when it was looked at last
         self._known: dict[int, Entry] = {}
+        self._entries: tuple[Entry, ...] = ()
         self.damage: dict[int, StoreDamagedError] = {}  # first lsn -> what is wrong
 
     def entries(self) -> tuple[Entry, ...]:
         """Raises StoreError when there is no store."""
         try:
-            found = list_segments(self._folder)
+            names = os.listdir(self._folder)  # noqa: PTH208  # each look-up pays for it
         except OSError as error:
             raise StoreError(f"{self._folder} cannot be read: {error.strerror}") from error
+        if names == self._names:
+            return self._entries
+        self._entries = self._described(names)
+        self._names = names
+        return self._entries
+
+    def _described(self, names: Iterable[str]) -> tuple[Entry, ...]:
         known = {}
-        for first_lsn, path in found:
+        for first_lsn, name in segments_among(names):
+            path = self._folder / name
             if first_lsn in self.damage:
                 continue
             try:

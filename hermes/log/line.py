@@ -22,6 +22,7 @@ import apsw
 
 from hermes import limits
 from hermes.log import schema
+from hermes.log.catalog import Entry
 from hermes.log.page import Page
 from hermes.log.port import KeyFilter
 from hermes.log.rows import (
@@ -71,6 +72,23 @@ class Filters:
             if len(self._known) > limits.FILTERS_CACHED_MAX:
                 self._known.popitem(last=False)
         return matches.ids
+
+    def counts(
+        self, entry: Entry, asked: Iterable[tuple[int, KeyFilter | None]], db: apsw.Connection
+    ) -> dict[tuple[int, KeyFilter | None], int]:
+        """How many messages of a segment are at or after each offset and match its filter.
+
+        Offsets in front of the segment come to the same, and are counted once per filter.
+        """
+        known: dict[tuple[int, KeyFilter | None], int] = {}
+        found = {}
+        for offset, keys in asked:
+            here = max(offset, entry.base_offset), keys
+            if here not in known:
+                ids = None if keys is None else self.ids(db, entry.first_lsn, keys)
+                known[here] = count_in(db, ids, here[0])
+            found[offset, keys] = known[here]
+        return found
 
 
 def batch_at(db: apsw.Connection, offset: int) -> Numbers | None:

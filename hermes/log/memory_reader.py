@@ -6,7 +6,7 @@ Answers what `reader.py` answers from SQLite; the contract suite holds both to t
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 
@@ -276,6 +276,9 @@ class MemoryReader:
             or self._is_damaged(record.lsn)
             or (record.key is not None and keys(record.key))
         )
+
+    def count_each(self, asked: Sequence[tuple[int, KeyFilter | None]]) -> list[int]:
+        return [self.count_messages(offset, keys) for offset, keys in asked]
 
     def _is_damaged(self, lsn: int) -> bool:
         return any(s.damage and s.first_lsn <= lsn <= s.end.lsn for s in self._segments)

@@ -179,6 +179,10 @@ class LogReader(Protocol):
         """How many messages at or after the offset match the filter."""
         ...
 
+    def count_each(self, asked: Sequence[tuple[int, KeyFilter | None]]) -> list[int]:
+        """`count_messages` for each (offset, filter), with every segment looked at once."""
+        ...
+
     def offset_at_time(self, at_ns: int) -> int | None:
         """Offset of the first message recorded at or after a Unix time; None if none is.
 

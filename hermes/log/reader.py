@@ -15,7 +15,9 @@ Works beside the writer in the same process (`SqliteLog.reader`) and in another 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TypeVar
 
@@ -225,19 +227,22 @@ class SqliteReader:
         return self._by_lsn(within, find, limit)
 
     def count_messages(self, from_offset: int, keys: KeyFilter | None = None) -> int:
-        count = 0
+        return self.count_each([(from_offset, keys)])[0]
+
+    def count_each(self, asked: Sequence[tuple[int, KeyFilter | None]]) -> list[int]:
+        counts = dict.fromkeys(asked, 0)
         entries = self._source.entries()
-        for entry in entries[position_of_offset(entries, from_offset) :]:
-
-            def add(db: apsw.Connection, entry: Entry = entry) -> int:
-                ids = None if keys is None else self._filters.ids(db, entry.first_lsn, keys)
-                return line.count_in(db, ids, from_offset)
-
+        for entry, behind in zip_longest(entries, entries[1:]):
+            begun = [one for one in counts if behind is None or one[0] < behind.base_offset]
             if entry.damage and entry.facts is not None:
-                count += entry.facts.messages_from(from_offset)
-                continue
-            count += self.look(entry, add) or 0
-        return count
+                found = {one: entry.facts.messages_from(one[0]) for one in begun}
+            elif begun:
+                found = self.look(entry, partial(self._filters.counts, entry, begun)) or {}
+            else:
+                found = {}
+            for one, count in found.items():
+                counts[one] += count
+        return [counts[one] for one in asked]
 
     def offset_at_time(self, at_ns: int) -> int | None:
         for entry in self._source.entries():

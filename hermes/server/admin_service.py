@@ -17,7 +17,6 @@ from hermes.broker.needs import oldest_pin
 from hermes.broker.ranges import Range, count, intersect, normalize, subtract
 from hermes.broker.subject import matcher, validate_pattern
 from hermes.errors import InvalidArgumentError, NotFoundError, PreconditionError
-from hermes.log.port import LogReader
 from hermes.server import dead_letter_reads
 from hermes.server.broker_service import GetHost
 from hermes.server.endpoint import AnyMethod, Behaviour
@@ -253,12 +252,8 @@ async def _lags(host: Host, consumers: Sequence[Consumer]) -> list[int]:
     """Matching messages at or after each consumer's position."""
     # What has lost its payload will be skipped.
     await host.learn_retired()
-    asked = [(host.first_held(c.position), c.policy.filters) for c in consumers]
-
-    def lags(reader: LogReader) -> list[int]:
-        return [reader.count_messages(position, matcher(filters)) for position, filters in asked]
-
-    return await host.read(lags)
+    asked = [(host.first_held(c.position), matcher(c.policy.filters)) for c in consumers]
+    return await host.read(lambda reader: reader.count_each(asked))
 
 
 def _describe(host: Host, consumer: Consumer, lag: int) -> admin_pb2.Consumer:

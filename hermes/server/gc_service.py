@@ -10,7 +10,6 @@ from hermes import limits, rpc
 from hermes.admin.v1 import admin_pb2
 from hermes.broker.retention import Action, SegmentPlan
 from hermes.broker.subject import matcher
-from hermes.log.port import LogReader
 from hermes.server.abandoned import Pinning
 from hermes.server.broker_service import GetHost
 from hermes.server.collector import Collector, Outcome, Survey
@@ -138,15 +137,8 @@ async def _done(host: Host, collector: Collector, survey: Survey) -> admin_pb2.G
 async def _lags(host: Host, pinning: list[Pinning]) -> dict[str, int]:
     """Matching messages at or after each one's position."""
     consumers = host.engine.state.consumers
-    asked = [
-        (one.name, host.first_held(consumers[one.name].position), consumers[one.name].policy)
-        for one in pinning
-        if one.name in consumers
-    ]
-
-    def lags(reader: LogReader) -> dict[str, int]:
-        return {
-            name: reader.count_messages(at, matcher(policy.filters)) for name, at, policy in asked
-        }
-
-    return dict.fromkeys((one.name for one in pinning), 0) | await host.read(lags)
+    known = [consumers[one.name] for one in pinning if one.name in consumers]
+    asked = [(host.first_held(c.position), matcher(c.policy.filters)) for c in known]
+    counts = await host.read(lambda reader: reader.count_each(asked))
+    found = {c.name: count for c, count in zip(known, counts, strict=True)}
+    return dict.fromkeys((one.name for one in pinning), 0) | found

@@ -95,6 +95,23 @@ class LookupContract:
         assert reader.count_messages(12, "b".__eq__) == 8
         assert reader.count_messages(20) == 0
 
+    def test_many_counts_at_once_are_those_one_by_one(self, store: Store) -> None:
+        log = store.open()
+        put(store, log, publish(0, 10, "a"), publish(10, 10, "b"))
+        roll(store, log)
+        put(store, log, publish(20, 4, "b"))
+        reader = log.reader()
+        a, b = "a".__eq__, "b".__eq__
+        asked = [(n, keys) for keys in (None, a, b) for n in (25, 24, 22, 12, 12, 10, 4, 0)]
+        each = (
+            [0, 0, 2, 12, 12, 14, 20, 24],
+            [0, 0, 0, 0, 0, 0, 6, 10],
+            [0, 0, 2, 12, 12, 14, 14, 14],
+        )
+        assert reader.count_each(asked) == [count for counts in each for count in counts]
+        assert reader.count_each([(12, b), (4, a), (12, b)]) == [12, 6, 12]
+        assert reader.count_each([]) == []
+
     def test_publish_of(self, store: Store) -> None:
         log = store.open()
         put(store, log, publish(0, 3), publish(3))

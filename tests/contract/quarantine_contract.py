@@ -91,6 +91,8 @@ class QuarantineContract:
         assert reader.count_messages(3) == 3
         assert reader.count_messages(0, "other".__eq__) == 3
         assert reader.count_messages(5, "other".__eq__) == 0
+        asked = [(0, None), (0, "other".__eq__), (3, "other".__eq__), (5, "other".__eq__)]
+        assert reader.count_each(asked) == [6, 3, 2, 0]
 
     def test_other_lookups_leave_it_out(self, store: Store) -> None:
         log = three_segments(store)

@@ -6,7 +6,7 @@ a broker would recover. Lag is counted by index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -57,19 +57,21 @@ def moment(store: Store, upto_lsn: int | None = None) -> Moment:
 
 def rows(store: Store, then: Moment, *, now_ns: int) -> Iterator[ConsumerRow]:
     """A row per consumer, by name. `now_ns`: what ages are reckoned to. Raises StoreError."""
-    for name in sorted(then.state.consumers):
-        consumer = then.state.consumers[name]
-        lag = lag_of(store.reader, then.state, consumer)
+    consumers = [then.state.consumers[name] for name in sorted(then.state.consumers)]
+    lags = lags_of(store.reader, then.state, consumers)
+    for consumer, lag in zip(consumers, lags, strict=True):
         oldest = _oldest(store.reader, then.state, consumer, lag)
         found = None if oldest is None else (oldest[0], max(0, now_ns - oldest[1]))
         yield consumer_row(then.state, consumer, lag=lag, oldest=found)
 
 
-def lag_of(reader: SqliteReader, state: State, consumer: Consumer) -> int:
-    """Messages published by then that match, at or after the consumer's position."""
-    keys = matcher(consumer.policy.filters)
-    lag = reader.count_messages(consumer.position, keys)
-    return lag - (reader.count_messages(state.next_offset, keys) if lag else 0)
+def lags_of(reader: SqliteReader, state: State, consumers: Sequence[Consumer]) -> list[int]:
+    """Of each: messages published by then that match, at or after the consumer's position."""
+    wanted = [matcher(consumer.policy.filters) for consumer in consumers]
+    since = [(c.position, keys) for c, keys in zip(consumers, wanted, strict=True)]
+    later = [(state.next_offset, keys) for keys in wanted]
+    counts = reader.count_each(since + later)
+    return [n - after for n, after in zip(counts, counts[len(consumers) :], strict=False)]
 
 
 def _oldest(

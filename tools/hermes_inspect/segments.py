@@ -122,11 +122,16 @@ def _pin(reader: SqliteReader, state: State, info: SegmentInfo) -> str:
     if first is None or last is None or info.retired == ((first, last),):
         return ""
     pins = []
+    # Most consumers are in front of most segments, and many have the same filters.
+    wanted: dict[tuple[int, tuple[str, ...]], int | None] = {}
     for need in needs_in(state, first, last):
         pins += held_pins(need)
-        wanted = _first_wanted(reader, need, last)
-        if wanted is not None:
-            pins.append(Pin(need.consumer, wanted))
+        asked = need.position, need.filters
+        if asked not in wanted:
+            wanted[asked] = _first_wanted(reader, need, last)
+        offset = wanted[asked]
+        if offset is not None:
+            pins.append(Pin(need.consumer, offset))
     return min(pins, key=lambda pin: pin.offset).text if pins else ""
 
 
