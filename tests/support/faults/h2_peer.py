@@ -15,7 +15,6 @@ from typing import Self
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
-ENHANCE_YOUR_CALM = 0xB
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _FRAME_HEADER_BYTES = 9
@@ -57,9 +56,10 @@ def _text(text: str) -> bytes:
 class H2Peer:
     """One connection. `answers` counts the frames that came, by kind."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, timeout_secs: float = 20.0) -> None:
+        """What cannot be sent for `timeout_secs` counts as a broken connection."""
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=20)
+        self._socket = socket.create_connection((host, int(port)), timeout=timeout_secs)
         self._received = bytearray()
         self.answers: Counter[int] = Counter()
         self.told_to_go: int | None = None  # the code of its GOAWAY
