@@ -78,6 +78,7 @@ def suffer(folder: Path, seed: int, trouble: Trouble, *, steps: int, images: int
     places = [(cut, policy) for cut in cuts for policy in Policy]
     for cut, policy in rng.sample(places, min(images, len(places))):
         _check_cut(recorder, cut, policy, chains, rng)
+    recorder.forget()
     return Sufferer(calls, struck, failed, min(images, len(places)))
 
 
@@ -236,6 +237,7 @@ def sync_fails_then_power(folder: Path, seed: int, images: int) -> int:
     places = [(cut, policy) for cut in cuts for policy in Policy]
     for cut, policy in rng.sample(places, min(images, len(places))):
         _check_cut(recorder, cut, policy, story.chains, rng)
+    recorder.forget()
     return min(images, len(places))
 
 

@@ -67,6 +67,12 @@ class Recorder:
         with self.lock:
             self.disk.steps.append(step)
 
+    def forget(self) -> None:
+        """Let go of what was noted. apsw keeps whoever raised in its callbacks, this among them,
+        and thousands of stories in one process would fill the memory."""
+        with self.lock:
+            self.disk = Disk()
+
     def heads_written(self, name: str) -> int:
         """How often the start of a file was written: a WAL that started over, a header."""
         named = (step for step in self.disk.steps if isinstance(step, Name))
