@@ -122,8 +122,8 @@ def server_options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),  # an idle consumer stays
         ("grpc.http2.min_ping_interval_without_data_ms", PING_INTERVAL_MIN_MS),
         # Every ping is answered, however many: that takes grpc well under a microsecond, and
-        # it stops reading from a peer that leaves 10,000 answers unread. To end the connection
-        # instead it copies an error that grows with each further ping: 20 ms and more.
+        # it stops reading from a peer that leaves its answers unread. To end a connection
+        # instead took it 15 to 27 ms of processor time, and the peer only came again.
         ("grpc.http2.max_ping_strikes", 0),
     ]
 
