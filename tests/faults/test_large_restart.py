@@ -3,8 +3,9 @@
 The store is filled through the server; consumers of several filters and starts have left
 amid their work: acked messages with gaps, and some that wait after a nack. Then the server
 is ended while others publish and consume, and started again: by SIGTERM and SIGKILL, with
-the store in the page cache and dropped from it. Settings are the defaults, so snapshots are as far apart as
-on a user's machine. `make torture` asserts the figure; MESSAGES sets the size there.
+the store in the page cache and dropped from it. Settings are the defaults, so snapshots are
+as far apart as on a user's machine. `make torture` asserts the figure; MESSAGES sets the
+size there.
 """
 
 from __future__ import annotations
