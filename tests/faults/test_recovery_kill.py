@@ -7,28 +7,28 @@ be what an undisturbed opening makes of the same folder.
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import apsw
 import pytest
 
 from hermes.log import head as head_file
 from hermes.log.facts import Mark
 from hermes.log.head import BLOCK_BYTES, create_head, read_head
 from hermes.log.log import open_log
-from hermes.log.opening import open_store
 from hermes.log.segment import file_name
 from tests.contract.records import BIG, Outcomes, dropped, publish
 from tests.contract.store import put
+from tests.faults.opening_child import KILLED, OPENED, open_until
 from tests.support.folders import StoreFolder, three_segments
 
-KILLED = 77
-AT_NS = 5
 CALLS_MAX = 200
+# Forked from a process without threads: a fork of this one, in which other tests have left
+# some, may inherit a lock that nobody will give back.
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["tests.faults.opening_child"])
 
 
 def make_nothing(_folder: Path) -> None:
@@ -60,56 +60,13 @@ def make_unfinished(folder: Path) -> None:
     (folder / file_name(1)).unlink()
 
 
-def cut_at(number: int) -> None:
-    """From now on: end this process at the number-th place around a call that changes the disk."""
-    left = [number]
-
-    def count() -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            os._exit(KILLED)
-
-    def around(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **options: Any) -> Any:
-            count()
-            result = function(*args, **options)
-            count()
-            return result
-
-        return call
-
-    for name in ("unlink", "replace", "chmod", "mkdir"):
-        setattr(Path, name, around(getattr(Path, name)))
-    os.fsync = around(os.fsync)
-    os.write = around(os.write)
-    os.pwrite = around(os.pwrite)
-
-    class Connection(apsw.Connection):
-        """What SQLite does between two of these it makes atomic itself."""
-
-        def wal_checkpoint(self, *args: Any, **options: Any) -> tuple[int, int]:
-            return around(super().wal_checkpoint)(*args, **options)  # type: ignore[no-any-return]
-
-        def __exit__(self, *args: object) -> Any:
-            return around(super().__exit__)(*args)
-
-    apsw.Connection = Connection  # type: ignore[misc]
-
-
 def killed_opening(folder: Path, number: int, *, accept_loss: bool) -> bool:
     """Open in a child that dies at the number-th place; whether it died."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            cut_at(number)
-            open_store(folder, at_ns=AT_NS, accept_loss=accept_loss)
-            os._exit(0)
-        except BaseException:  # noqa: BLE001 - the parent is told by the code
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (0, KILLED), "the opening failed by itself"
-    return code == KILLED
+    child = CHILDREN.Process(target=open_until, args=(folder, number, accept_loss))
+    child.start()
+    child.join()
+    assert child.exitcode in (OPENED, KILLED), "the opening failed by itself"
+    return child.exitcode == KILLED
 
 
 def state(folder: Path, *, accept_loss: bool) -> tuple[object, ...]:
