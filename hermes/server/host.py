@@ -206,7 +206,7 @@ class Host:
 
     def note_retired(self, segments: Iterable[SegmentInfo]) -> None:
         """Learn which offsets have no payload any more."""
-        self._retired = Retired(r for segment in segments for r in segment.retired)
+        self._retired = Retired(segment.retired for segment in segments)
 
     async def learn_retired(self) -> None:
         """Make sure that `first_held` and `retired_in` can answer. Raises UnavailableError."""

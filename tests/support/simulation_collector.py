@@ -57,7 +57,7 @@ class Collector:
         """Look at what there is. What is damaged ends the round: the next one leaves it out."""
         epoch, policy = self._epoch, self._policy
         segments = epoch.log.segments(subjects=False)
-        epoch.retired = Retired(r for segment in segments for r in segment.retired)
+        epoch.retired = Retired(segment.retired for segment in segments)
         busy = {compaction.first_lsn: compaction for compaction in epoch.log.compactions}
         pressure = pressure_of(policy, sum(segment.bytes for segment in segments))
         at_ns = epoch.clock.wall_ns()
