@@ -143,8 +143,8 @@ BACKUP_BYTES_PER_SEC: Final = 64 * MIB
 SCRUB_BYTES_PER_SEC: Final = 4 * MIB
 # The largest limit of a store's size that may be set: 1 EiB.
 STORE_BYTES_MAX: Final = 1 << 60
-# Offsets whose batches garbage collection holds against what is needed, per look-up.
-GC_BATCHES_PER_READ: Final = 5_000
+# Batches that garbage collection holds against what is needed, per look-up: some 2 ms.
+GC_BATCHES_PER_READ: Final = 250
 # A store that is being freed may exceed its size by so much meanwhile.
 STORE_SLACK_BYTES: Final = 64 * MIB
 # Ranges of retired offsets that a plan shows per segment.

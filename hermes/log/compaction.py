@@ -14,7 +14,8 @@ Rules
   whether the old file has had its day; an exception leaves no temporary file behind.
 - Each piece is a transaction that ends with a sync of some 256 KiB: one sync of a gigabyte
   would make the commits on the same disk wait for it, and so does what the kernel writes
-  back by itself. `rest` is called between pieces.
+  back by itself. Between pieces `rest` is called, with how many times as long as the piece
+  took it is to be.
 - A source that is damaged is refused with the lsn, as StoreDamagedError.
 """
 
@@ -47,6 +48,10 @@ _KEYS_AT_ONCE: Final = 4_096
 _TERMS_AT_ONCE: Final = 8_192
 # Hashing rows is Python's work, which the event loop waits for: some 0.5 ms at a time.
 _VERIFY_BYTES: Final = 24 << 10
+# Times as long as a piece took. Copying is the disk's work, and every commit waits for the
+# disk; verifying reads what is in memory.
+COPY_RESTS: Final = 12
+VERIFY_RESTS: Final = 3
 
 HINT: Final = "run hermes-inspect verify on the store; restore the segment from a backup"
 
@@ -59,12 +64,12 @@ class Source(msgspec.Struct, frozen=True):
 
 
 def rewrite(
-    source: Source, todo: Announcement, *, rest: Callable[[], None], vfs: str = ""
+    source: Source, todo: Announcement, *, rest: Callable[[int], None], vfs: str = ""
 ) -> tuple[Path, int]:
     """Make the new file; returns its temporary path and the payload bytes that it holds.
 
-    `rest` may take its time, and may raise to end the work. Raises StoreDamagedError (the
-    source is, or the copy is not what was sealed), apsw.Error, OSError.
+    `rest` is told COPY_RESTS or VERIFY_RESTS; it may raise to end the work. Raises
+    StoreDamagedError (the source is, or the copy is not what was sealed), apsw.Error, OSError.
     """
     building = source.path.with_name(f"{source.facts.first_lsn:020d}{BUILDING_SUFFIX}")
     remove_files(building)
@@ -77,11 +82,11 @@ def rewrite(
         )
         with closing(db):
             for _ in _copy(db, source, todo):
-                rest()
+                rest(COPY_RESTS)
             payload_bytes = 0
             for hashed_bytes in _verify(building, source, vfs):
                 payload_bytes += hashed_bytes
-                rest()
+                rest(VERIFY_RESTS)
             facts = (
                 ("payload_bytes", payload_bytes),
                 ("retired", encode_retired(todo.retired)),

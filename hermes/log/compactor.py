@@ -9,7 +9,7 @@ Rules
   is tried again every `COMPACTION_RETRY_SECS`; a damaged source, or an announcement that
   cuts a batch, is told once and kept in `compactions` as stuck.
 - Above all it must not be felt: it works in pieces of 256 KiB or half a millisecond and rests
-  after each for `RESTS` times as long as it took, it stops when the disk runs low, and the
+  after each for several times as long as it took, it stops when the disk runs low, and the
   old file's space is given back in steps (`shrinking.py`).
 - A segment that is dropped meanwhile must not come back: `exchanging` is held over the
   rename here, and by whoever drops.
@@ -43,9 +43,6 @@ from hermes.log.space import Space
 
 _log = logging.getLogger(__name__)
 
-# With one, half of a slow disk's time would be the compaction's. With nine, publishers' p99
-# was no better.
-RESTS: Final = 3
 _SEAL_WAIT_SECS: Final = 0.2
 _NS: Final = 1_000_000_000
 
@@ -231,14 +228,14 @@ class Compactor:
         entries = self._catalog.entries()
         return next((entry for entry in entries if entry.first_lsn == first_lsn), None)
 
-    def _rest(self) -> None:
-        """Between two pieces, in proportion to the last one. Raises _Stopped, StoreFullError."""
+    def _rest(self, times: int) -> None:
+        """Rest so many times as long as the last piece took. Raises _Stopped, StoreFullError."""
         if self._space.low:
             raise StoreFullError(
                 "the disk runs low while a segment is compacted",
                 hint="it is tried again; free some disk space",
             )
         worked_ns = self._clock.monotonic_ns() - self._rested_ns
-        if self._stopping.wait(RESTS * worked_ns / _NS):
+        if self._stopping.wait(times * worked_ns / _NS):
             raise _Stopped
         self._rested_ns = self._clock.monotonic_ns()

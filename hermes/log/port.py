@@ -304,9 +304,10 @@ class Log(Protocol):
         records go with any compaction of their segment. Records, bodies, hashes and the
         chain stay: a reader answers such a record with payload None and its payload_hash.
 
-        Returns at once. The work goes on beside the log and is over when `segments` tells
-        the announcement's lsn as `compacted_lsn`; until then `compactions` names it.
-        Opening the log goes on with what was announced and is not done.
+        Reads what is announced, some 1 µs per range: for a thread that may wait. The work
+        itself goes on beside the log and is over when `segments` tells the announcement's
+        lsn as `compacted_lsn`; until then `compactions` names it. Opening the log goes on
+        with what was announced and is not done.
 
         Raises ValueError, and does nothing, when no committed record announces something
         that is not done yet, for the active segment, for one that does not exist, and when

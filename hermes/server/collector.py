@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -40,6 +41,8 @@ from hermes.server.logs import get_logger
 # A round that always finds more to do is one that goes in circles.
 _PASSES_MAX: Final = 8
 _POLL_SECS: Final = 0.02
+# Looking at batches is Python's work, which the event loop waits for: not more than half of it.
+_EXAMINE_RESTS: Final = 1
 # Findings with more ranges are looked for again: they would fill the memory.
 _REMEMBERED_RANGES_MAX: Final = 1_000
 
@@ -148,13 +151,22 @@ class Collector:
             overdue,
         ):
             return known.found
-        examiner = Examiner(needs, segment.retired, overdue=overdue)
-        first, last = _offsets(segment)
-        found = await self._host.read(lambda reader: examine(reader, examiner, first, last))
+        found = await self._hold_against(segment, Examiner(needs, segment.retired, overdue=overdue))
         if len(found.retired) <= _REMEMBERED_RANGES_MAX:
             known = _Known(needs, segment.compacted_lsn, overdue, found)
             self._known[segment.first_lsn] = known
         return found
+
+    async def _hold_against(self, segment: SegmentInfo, examiner: Examiner) -> Examined:
+        """Show the examiner all batches of a segment, and rest between two looks."""
+        at, last = _offsets(segment)
+        while at <= last:
+            began_ns = self._clock.monotonic_ns()
+            look = partial(examine, examiner=examiner, first=at, last=last)
+            at = await self._host.read(look)
+            worked_ns = self._clock.monotonic_ns() - began_ns
+            await asyncio.sleep(_EXAMINE_RESTS * worked_ns / 1e9)
+        return examiner.result()
 
     def _dead_since(self, at_ns: int) -> int | None:
         retention_ns = self.policy.dead_letter_retention_ns
@@ -168,6 +180,8 @@ class Collector:
         `told` gets the outcome of every plan but those to keep. Raises UnavailableError.
         """
         async with self._one_at_a_time:
+            if self._handing:  # of a round that was ended: its announcement is still the newest
+                await asyncio.wait(self._handing)
             failed: set[int] = set()
             survey = await self.survey()
             for _ in range(_PASSES_MAX):
@@ -257,7 +271,7 @@ class Collector:
         """Tell the log of a compaction, once its event is committed; why it does not take it."""
         await self._host.committed()
         try:
-            self._host.log.compact(first_lsn)
+            await self._host.read(lambda _: self._host.log.compact(first_lsn))
         except ValueError as error:
             return str(error)
         return ""
@@ -279,16 +293,11 @@ def _offsets(segment: SegmentInfo) -> Range:
     return segment.first_offset, segment.last_offset
 
 
-def examine(reader: LogReader, examiner: Examiner, first: int, last: int) -> Examined:
-    """Walk the batches of first..last; on a reader's thread."""
-    at = first
-    while at <= last:
-        batches = reader.batches(at, before_offset=last + 1, limit=limits.GC_BATCHES_PER_READ)
-        if not batches:
-            break
-        examiner.take(batches)
-        at = batches[-1].last + 1
-    return examiner.result()
+def examine(reader: LogReader, examiner: Examiner, first: int, last: int) -> int:
+    """Show the next batches of first..last; on a reader's thread. Returns where to go on."""
+    batches = reader.batches(first, before_offset=last + 1, limit=limits.GC_BATCHES_PER_READ)
+    examiner.take(batches)
+    return batches[-1].last + 1 if batches else last + 1
 
 
 def _tell(outcome: Outcome) -> None:

@@ -22,10 +22,10 @@ def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def dying_after(pieces: int) -> Callable[[object], None]:
+def dying_after(pieces: int) -> Callable[..., None]:
     left = [pieces]
 
-    def rest(_: object) -> None:
+    def rest(*_: object) -> None:
         left[0] -= 1
         if left[0] < 0:
             die()

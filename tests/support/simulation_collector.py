@@ -10,6 +10,7 @@ its epoch; what was announced is finished by the next opening.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 
 from hermes.broker.needs import Examined, Examiner, Need, needs_of
 from hermes.broker.ranges import Range
@@ -92,8 +93,11 @@ class Collector:
         if known is not None and known[:3] == question:
             return known[3]
         examiner = Examiner(needs, segment.retired, overdue=overdue)
-        first, last = _offsets(segment)
-        found = self._epoch.look(lambda reader: examine(reader, examiner, first, last))
+        at, last = _offsets(segment)
+        while at <= last:
+            look = partial(examine, examiner=examiner, first=at, last=last)
+            at = self._epoch.look(look)
+        found = examiner.result()
         self._known[segment.first_lsn] = (*question, found)
         return found
 

@@ -220,11 +220,11 @@ def test_a_segment_dropped_meanwhile_does_not_come_back(
     rest = log._compactor._rest
     raced: list[bool] = []
 
-    def drop_it() -> None:
+    def drop_it(times: int) -> None:
         if not raced:
             raced.append(True)
             log.drop(first.first_lsn)
-        rest()
+        rest(times)
 
     monkeypatch.setattr(log._compactor, "_rest", drop_it)
     log.compact(first.first_lsn)

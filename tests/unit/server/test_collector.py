@@ -166,10 +166,10 @@ async def test_a_segment_is_looked_into_again_only_when_needs_change(
         looks = 0
         examine = collector.examine
 
-        def counting(*arguments: Any) -> Any:
+        def counting(*arguments: Any, **named: Any) -> Any:
             nonlocal looks
             looks += 1
-            return examine(*arguments)
+            return examine(*arguments, **named)
 
         monkeypatch.setattr(collector, "examine", counting)
         await collecting.run()
