@@ -58,7 +58,7 @@ class HermesClient(BaseDriver):
         outcome.started_ns = _CLOCK.monotonic_ns()
         async with self._client.publisher() as publisher:  # raises if one is not acknowledged
             for number in range(job.messages):
-                subject = f"bench.s.{number}" if job.subjects > 1 else "bench.a"
+                subject = f"bench.s.{number % job.subjects}" if job.subjects > 1 else "bench.a"
                 await publisher.send(subject, payloads[number % RING], durable=durable)
         outcome.ended_ns = _CLOCK.monotonic_ns()
         outcome.messages = job.messages

@@ -184,7 +184,7 @@ class HermesRaw(BaseDriver):
             while len(batches) < take and sent < job.messages:
                 count = min(job.batch, job.messages - sent)
                 place = sent % RING
-                subject = f"bench.s.{sent}" if job.subjects > 1 else "bench.a"
+                subject = f"bench.s.{sent % job.subjects}" if job.subjects > 1 else "bench.a"
                 batches.append(make_batch(subject, payloads[place : place + count]))
                 sent += count
             await producer.send(batches)

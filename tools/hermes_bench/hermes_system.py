@@ -82,6 +82,10 @@ class HermesSystem:
         """How many segments there are on disk."""
         return len(list(self._store.glob("*.segment")))
 
+    def oldest_segment_bytes(self) -> int:
+        """Size of the oldest segment's file."""
+        return min(self._store.glob("*.segment")).stat().st_size
+
     def stop(self) -> None:
         if self.server is not None:
             code = self.server.stop()

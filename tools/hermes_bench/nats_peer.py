@@ -176,7 +176,7 @@ class NatsDriver(BaseDriver):
         outcome.started_ns = _CLOCK.monotonic_ns()
         answers = []
         for number in range(job.messages):
-            subject = f"bench.s.{number}" if job.subjects > 1 else "bench.a"
+            subject = f"bench.s.{number % job.subjects}" if job.subjects > 1 else "bench.a"
             answers.append(await publish(subject, payloads[number % RING]))
         await self._js.publish_async_completed()
         outcome.ended_ns = _CLOCK.monotonic_ns()

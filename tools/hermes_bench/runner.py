@@ -27,7 +27,8 @@ from hermes_bench.contenders import Contender, contenders
 from hermes_bench.jobs import Sample
 from hermes_bench.port import UnavailableError
 from hermes_bench.report import Report, judge, summarize
-from hermes_bench.scenarios import Setting, sample
+from hermes_bench.scenarios import sample
+from hermes_bench.setting import Setting
 from hermes_bench.workloads import Workload
 
 Tell = Callable[[str], None]

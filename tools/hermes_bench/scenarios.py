@@ -9,112 +9,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from hermes.clock import SystemClock
-from hermes_bench.contenders import Contender
 from hermes_bench.crew import crew, run_together
-from hermes_bench.hermes_system import HermesSystem
-from hermes_bench.jobs import Job, Outcome, Role, Sample
-from hermes_bench.port import CheckFailedError, System
-from hermes_bench.stats import latencies_ms, percentile
-from hermes_bench.workloads import Kind, Workload
+from hermes_bench.gc_scenarios import beside_compaction, beside_drop
+from hermes_bench.jobs import Role, Sample
+from hermes_bench.port import CheckFailedError
+from hermes_bench.setting import Figure, Setting, hermes, served
+from hermes_bench.stats import latencies_ms
+from hermes_bench.watchers import watched
+from hermes_bench.workloads import Kind
 
 _MB: Final = 1_000_000
 _GB: Final = 1_000 * _MB
-# The GC scenario: when the server collects after its start, and how long is published.
-_GC_DUE_SECONDS: Final = 8
-_GC_RUN_SECONDS: Final = 32
-_GC_RATE: Final = 500.0
-_GC_SEGMENT_BYTES: Final = _GB
-# What belongs to the drop: from so long before a segment's file has lost its name to so long
-# after, when its space is given back too.
-_GC_BEFORE_NS: Final = 500_000_000
-_GC_AFTER_NS: Final = 19_000_000_000
-_GC_POLL_SECONDS: Final = 0.01
 
 _CLOCK: Final = SystemClock()
-
-
-class Setting(msgspec.Struct):
-    """One round of one workload with one contender."""
-
-    workload: Workload
-    contender: Contender
-    folder: Path
-    full: bool
-    peak: float = 0.0  # of the workload named by `peak_of`, same round
-
-    def messages(self) -> int:
-        """The contender's share, in whole batches."""
-        workload = self.workload
-        wanted = workload.full_messages if self.full else workload.messages
-        batches = round(wanted * self.contender.share) // workload.batch
-        return max(1, batches) * workload.batch
-
-    def seconds(self) -> float:
-        return self.workload.full_seconds if self.full else self.workload.seconds
-
-    def job(self, role: Role, address: str) -> Job:
-        workload = self.workload
-        return Job(
-            driver=self.contender.driver,
-            role=role,
-            address=address,
-            messages=self.messages(),
-            size_bytes=workload.size_bytes,
-            batch=workload.batch,
-            concurrency=workload.concurrency,
-            subjects=workload.subjects,
-            by_message=workload.by_message,
-        )
-
-
-class Figure(msgspec.Struct):
-    """What a scenario found."""
-
-    value: float
-    extras: dict[str, float] = {}
-
-
-class Checked(msgspec.Struct):
-    """What is to be checked while the server runs, and after it stopped."""
-
-    job: Job | None = None
-    published: Outcome | None = None
-    consumed: Outcome | None = None
-
-
-@contextmanager
-def served(setting: Setting, system: System) -> Iterator[tuple[str, Checked]]:
-    """A running server; what the caller puts into `Checked` is checked at the end."""
-    checked = Checked()
-    try:
-        address = system.start(setting.folder)
-        yield address, checked
-        if checked.job is not None:
-            _complete(checked, checked.job)
-            system.check(checked.published, checked.consumed, checked.job)
-    finally:
-        system.stop()
-    if checked.job is not None:
-        system.check_stopped(checked.published, checked.consumed, checked.job)
-
-
-def _complete(checked: Checked, job: Job) -> None:
-    """Everybody saw everything."""
-    consumed, published = checked.consumed, checked.published
-    if published is not None and consumed is not None and published.messages != consumed.messages:
-        raise CheckFailedError(f"published {published.messages}, consumed {consumed.messages}")
-    if consumed is not None and consumed.bytes != consumed.messages * job.size_bytes:
-        raise CheckFailedError(f"{consumed.bytes} bytes in {consumed.messages} messages")
 
 
 def end_to_end(setting: Setting) -> Figure:
@@ -167,7 +80,7 @@ def catch_up(setting: Setting) -> Figure:
 
     It is filled in batches whatever the consumer is. Files stay in the system's cache.
     """
-    system = _hermes(setting)
+    system = hermes(setting)
     with served(setting, system) as (address, filled):
         filled.job = msgspec.structs.replace(
             setting.job(Role.PRODUCE, address),
@@ -227,7 +140,7 @@ def idle(setting: Setting) -> Figure:
 
 
 def restart(setting: Setting) -> Figure:
-    system = _hermes(setting)
+    system = hermes(setting)
     with served(setting, system) as (address, checked):
         empty_ms = system.start_ms()
         checked.job = setting.job(Role.PRODUCE, address)
@@ -240,7 +153,7 @@ def restart(setting: Setting) -> Figure:
 
 def export(setting: Setting) -> Figure:
     """Of a store at rest whose every message was delivered and acked; payloads stay out."""
-    system = _hermes(setting)
+    system = hermes(setting)
     with served(setting, system) as (address, checked):
         checked.job = setting.job(Role.CONSUME, address)
         producing = setting.job(Role.PRODUCE, address)
@@ -260,64 +173,6 @@ def export(setting: Setting) -> Figure:
     return Figure(rows["events"] / seconds, {"seconds": seconds, "events": rows["events"]})
 
 
-def gc(setting: Setting) -> Figure:
-    """Fill more than a segment with everything kept, then start with nothing kept."""
-    filler = _hermes(setting, SEGMENT_BYTES=_GC_SEGMENT_BYTES)
-    with served(setting, filler) as (address, _):
-        run_together(setting.folder, setting.job(Role.PRODUCE, address))
-    kept = {"RETENTION_SECS": 1, "AUDIT_RETENTION_SECS": 1, "GC_INTERVAL": _GC_DUE_SECONDS}
-    system = _hermes(setting, SEGMENT_BYTES=_GC_SEGMENT_BYTES, **kept)
-    segments = filler.segment_files()
-    with served(setting, system) as (address, _):
-        sending = msgspec.structs.replace(
-            setting.job(Role.PACED, address),
-            rate=_GC_RATE,
-            batch=1,
-            messages=round(_GC_RATE * _GC_RUN_SECONDS),
-        )
-        with ThreadPoolExecutor(1) as threads:
-            watching = threads.submit(_await_drop, system, segments)
-            (sent,) = run_together(setting.folder, sending)
-            dropped_ns = watching.result()
-    step_ns = 1e9 / _GC_RATE
-    around: list[int] = []
-    before: list[int] = []
-    for place, latency_ns in enumerate(sent.latencies_ns):
-        since_ns = sent.started_ns + place * step_ns - dropped_ns
-        if -_GC_BEFORE_NS <= since_ns <= _GC_AFTER_NS:
-            around.append(latency_ns)
-        elif since_ns < 0 and place * step_ns > 1e9:  # the first second warms up
-            before.append(latency_ns)
-    if not before or not around:
-        raise CheckFailedError("the segment was not dropped while publishing went on")
-    quiet_ns, busy_ns = (percentile(sorted(part), 0.99) for part in (before, around))
-    return Figure(
-        busy_ns / quiet_ns,
-        {
-            "before_ms": quiet_ns / 1e6,
-            "around_ms": busy_ns / 1e6,
-            "before_max_ms": max(before) / 1e6,
-            "around_max_ms": max(around) / 1e6,
-        },
-    )
-
-
-def _await_drop(system: HermesSystem, segments: int) -> int:
-    """The instant at which a segment's file is gone."""
-    deadline_ns = _CLOCK.monotonic_ns() + _GC_RUN_SECONDS * 1_000_000_000
-    while system.segment_files() >= segments:
-        if _CLOCK.monotonic_ns() > deadline_ns:
-            raise CheckFailedError(f"no segment was dropped; there were {segments}")
-        threading.Event().wait(_GC_POLL_SECONDS)
-    return _CLOCK.monotonic_ns()
-
-
-def _hermes(setting: Setting, **settings: int) -> HermesSystem:
-    """The contender's server, whose store can be looked at, with some settings."""
-    assert isinstance(setting.contender.system(), HermesSystem)
-    return HermesSystem(**{name: str(value) for name, value in settings.items()})
-
-
 SCENARIOS: Final[dict[Kind, Callable[[Setting], Figure]]] = {
     Kind.END_TO_END: end_to_end,
     Kind.AWAIT: awaited,
@@ -328,7 +183,9 @@ SCENARIOS: Final[dict[Kind, Callable[[Setting], Figure]]] = {
     Kind.IDLE: idle,
     Kind.RESTART: restart,
     Kind.EXPORT: export,
-    Kind.GC: gc,
+    Kind.WATCHED: watched,
+    Kind.GC_DROP: beside_drop,
+    Kind.GC_COMPACT: beside_compaction,
 }
 
 

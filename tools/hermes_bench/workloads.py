@@ -25,7 +25,10 @@ class Kind(StrEnum):
     IDLE = "idle"  # publish rate beside idle consumers, as a part of the rate without
     RESTART = "restart"  # ms until a server with a full store serves
     EXPORT = "export"  # events/s that hermes-inspect writes to Parquet, its start included
-    GC = "gc"  # publishers' p99 while segments are dropped, as a multiple of p99 before
+    WATCHED = "watched"  # publish rate beside hermes-inspect, as a part of the rate without
+    # publishers' p99 meanwhile, as a multiple of p99 at other times
+    GC_DROP = "gc-drop"
+    GC_COMPACT = "gc-compact"
 
 
 class Against(StrEnum):
@@ -274,15 +277,46 @@ WORKLOADS: Final = (
         targets=(Target("hermes-raw", Against.FIGURE, 500_000, full_only=True),),
     ),
     Workload(
+        "watched",
+        "publish while hermes-inspect looks at the store",
+        Kind.WATCHED,
+        ("hermes-raw",),
+        unit="× without",
+        messages=1_000_000,
+        full_messages=3_000_000,
+        targets=(
+            Target("hermes-raw", Against.FIGURE, 0.95, full_only=True),
+            *(
+                Target("hermes-raw", Against.FIGURE, 0.95, extra=name, full_only=True)
+                for name in ("json", "screen")
+            ),
+        ),
+        full_only=True,
+    ),
+    Workload(
         "gc",
         "publishers' p99 while a 1 GB segment is dropped",
-        Kind.GC,
+        Kind.GC_DROP,
         ("hermes-raw",),
-        unit="× p99 before",
+        unit="× p99 otherwise",
         size_bytes=4096,
         batch=250,
         messages=260_000,
         full_messages=260_000,
+        targets=(Target("hermes-raw", Against.FIGURE, 1.5, at_most=True),),
+        full_only=True,
+    ),
+    Workload(
+        "gc-compact",
+        "publishers' p99 while a 1 GB segment is compacted",
+        Kind.GC_COMPACT,
+        ("hermes-raw",),
+        unit="× p99 otherwise",
+        size_bytes=32_768,
+        batch=1,
+        subjects=2,
+        messages=32_000,
+        full_messages=32_000,
         targets=(Target("hermes-raw", Against.FIGURE, 1.5, at_most=True),),
         full_only=True,
     ),

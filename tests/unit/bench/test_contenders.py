@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from hermes_bench import floor, kafka_peer
+from hermes_bench import floor, kafka_peer, watchers
 from hermes_bench.contenders import contenders
 from hermes_bench.crew import run_together
 from hermes_bench.jobs import Job, Outcome, Role
 from hermes_bench.kafka_peer import KafkaSystem
 from hermes_bench.port import CheckFailedError, System, UnavailableError
-from hermes_bench.scenarios import Setting, sample
+from hermes_bench.scenarios import sample
+from hermes_bench.setting import Setting
 from hermes_bench.workloads import Workload, select
 
 EVERY = contenders()
@@ -75,6 +76,23 @@ def test_fanout(name: str, tmp_path: Path) -> None:
 
 def test_v1_sees_what_native_published(tmp_path: Path) -> None:
     run_small(small("v1-consume", batch=1), "hermes-v1", tmp_path)
+
+
+def test_watched_tells_of_every_watcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = {name: watchers.WATCHERS[name] for name in ("follow", "export")}
+    monkeypatch.setattr(watchers, "WATCHERS", few | {"screen": watchers.WATCHERS["screen"]})
+    found = run_small(small("watched"), "hermes-raw", tmp_path)
+    assert found.extras["follow"] == found.value
+    assert all(found.extras[name] > 0 for name in ("export", "screen"))
+
+
+def test_a_watcher_that_ends_badly_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = {"screen": ("log",), "typo": ("no-such-command",)}
+    monkeypatch.setattr(watchers, "WATCHERS", watching)
+    found = sample(Setting(small("watched"), EVERY["hermes-raw"], tmp_path, False), 1)
+    assert found.error == "hermes-inspect no-such-command ended with 2"
 
 
 def test_restart_tells_the_size_of_the_store(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from hermes_bench import floor
 from hermes_bench.contenders import DRIVERS, contenders
 from hermes_bench.jobs import Job, Role, encode, extend_ranges, total, union
 from hermes_bench.payloads import RING
-from hermes_bench.scenarios import SCENARIOS, Setting
+from hermes_bench.scenarios import SCENARIOS
+from hermes_bench.setting import Setting
 from hermes_bench.workloads import WORKLOADS, Against, Kind, Workload, select
 
 EVERY = contenders()
