@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 import apsw
+import msgspec
 
 from hermes.errors import SegmentDamagedError, StoreDamagedError
 from hermes.log import schema
 from hermes.log.catalog import Entry
-from hermes.log.chain import hash_payload
+from hermes.log.chain import SALT_BYTES, hash_payload
 from hermes.log.database import has_our_tables
 from hermes.log.record import StoredRecord
 from hermes.log.rows import Proof, typed
@@ -84,6 +85,37 @@ def _is_genuine(db: apsw.Connection, record: StoredRecord) -> bool:
         if hash_payload(salted) != record.payload_hash:
             return False
     return record.follows(proof.before)
+
+
+class Proved(msgspec.Struct):
+    """Records without their salts, and the lsns of those that are not what was committed."""
+
+    records: list[StoredRecord]
+    changed: list[int]
+
+
+def prove_in_turn(salted: Iterable[StoredRecord], from_lsn: int, before: bytes) -> Proved:
+    """Recompute records that follow each other, whose payloads still have their salts.
+
+    `before` is the link in front of `from_lsn`. Each record is held against the stored link
+    of the one before it, so a changed one accuses nobody but itself; where records were lost,
+    the next one is held against its payload's hash alone.
+    """
+    proved = Proved([], [])
+    expected_lsn = from_lsn
+    for record in salted:
+        genuine = record.lsn != expected_lsn or record.follows(before)
+        expected_lsn, before = record.lsn + 1, record.chain
+        payload = record.payload
+        if payload is None:
+            proved.records.append(record)
+        else:
+            genuine = genuine and hash_payload(payload) == record.payload_hash
+            bare = msgspec.structs.replace(record, payload=payload[SALT_BYTES:])
+            proved.records.append(bare)
+        if not genuine:
+            proved.changed.append(record.lsn)
+    return proved
 
 
 def check_line_end(entry: Entry, at: int, before_offset: int) -> None:

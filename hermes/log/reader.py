@@ -95,7 +95,18 @@ class SqliteReader:
     def read(
         self, from_lsn: int, *, limit: int, limit_bytes: int, payloads: bool = True
     ) -> list[StoredRecord]:
-        sql = schema.READ if payloads else schema.READ_BARE
+        return self._page(
+            schema.READ if payloads else schema.READ_BARE, from_lsn, limit, limit_bytes
+        )
+
+    def read_proved(
+        self, from_lsn: int, before: bytes, *, limit: int, limit_bytes: int
+    ) -> checking.Proved:
+        """As `read`, each record recomputed; `before` is the link in front of `from_lsn`."""
+        salted = self._page(schema.READ_SALTED, from_lsn, limit, limit_bytes)
+        return checking.prove_in_turn(salted, from_lsn, before)
+
+    def _page(self, sql: str, from_lsn: int, limit: int, limit_bytes: int) -> list[StoredRecord]:
         page = Page(limit, limit_bytes)
 
         def gather(db: apsw.Connection) -> bool:

@@ -161,6 +161,7 @@ _AS_STORED = _ROW.format(payload="payload")
 READ: Final = f"{_FULL} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 READ_BARE: Final = f"{_BARE} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 # For verification: the payload with its salt, which is what its hash is over.
+READ_SALTED: Final = f"{_AS_STORED} WHERE lsn >= ? ORDER BY lsn LIMIT ?"
 SCAN: Final = f"{_AS_STORED} WHERE lsn >= ? AND lsn <= ? ORDER BY lsn"
 # Newest first, as far as somebody reads.
 PAYLOADS_BACK: Final = """SELECT lsn, payload, payload_hash FROM records
@@ -341,6 +342,7 @@ COUNT_TERMS: Final = """SELECT (SELECT count(*) FROM main.terms),
 LOOKUPS: Final = {
     READ: 2,
     READ_BARE: 2,
+    READ_SALTED: 2,
     SCAN: 2,
     PAYLOADS_BACK: 1,
     CHAIN_AT: 1,

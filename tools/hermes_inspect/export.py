@@ -254,7 +254,7 @@ def _manifest(
         headers_dropped=dict(sorted(progress.headers_dropped.items())),
         unclean_stops=tuple(progress.unclean_stops),
         open_end=started is not None and (stopped is None or stopped.lsn < started.lsn),
-        damage=tuple(source.damage),
+        damage=(*source.damage, *map(_is_changed, progress.changed)),
         checkpoint=checkpoint_entry(
             source.reader.latest(Kind.CHECKPOINT, at_or_before_lsn=plan.last_lsn)
         ),
@@ -274,9 +274,14 @@ def _manifest(
         rows_omitted=_added(earlier.rows_omitted, manifest.rows_omitted),
         headers_dropped=_added(earlier.headers_dropped, manifest.headers_dropped),
         unclean_stops=(*earlier.unclean_stops, *manifest.unclean_stops),
+        damage=tuple(dict.fromkeys((*earlier.damage, *manifest.damage))),
         earlier=Earlier(earlier_path(earlier), sha256(folder.manifest_bytes).hexdigest()),
         files=(*earlier.files, *manifest.files),
     )
+
+
+def _is_changed(lsn: int) -> str:
+    return f"record {lsn} is not what was committed"
 
 
 def _added(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:

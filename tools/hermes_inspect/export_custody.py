@@ -88,7 +88,7 @@ class History:
             first = self._source.first_lsn if record is None else record.lsn
         if first <= last:
             watcher.begin("history", last - first + 1)
-            for page in self._source.records(first, last, payloads=False):
+            for page in self._source.records(first, last):
                 for found in page:
                     self.spill.add(self._ops(found, lowest))
                 watcher.advance(len(page), 0)

@@ -139,9 +139,10 @@ class LogPass:
         watcher.begin("records", plan.last_lsn - progress.next_lsn + 1)
         with ThreadPoolExecutor(1, "parquet") as workers:
             try:
-                for page in self._source.records(progress.next_lsn, plan.last_lsn, payloads=True):
-                    rows = sum(self._take(record, workers) for record in page)
-                    watcher.advance(len(page), rows)
+                for page in self._source.proved_records(progress.next_lsn, plan.last_lsn):
+                    progress.note_changed(page.changed)
+                    rows = sum(self._take(record, workers) for record in page.records)
+                    watcher.advance(len(page.records), rows)
                 self._end_step()
             except BaseException:
                 if self._step is not None:

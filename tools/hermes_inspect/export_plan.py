@@ -12,10 +12,12 @@ from typing import Final, Protocol
 
 import msgspec
 
+from hermes.errors import StoreDamagedError
 from hermes_inspect.custody import Tracker
 from hermes_inspect.export_manifest import FileEntry, Manifest
 from hermes_inspect.export_options import ExportError, Options
 
+CHANGED_MAX: Final = 100
 DAY_NS: Final = 24 * 3600 * 10**9
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,10 +49,24 @@ class Progress(msgspec.Struct):
     unclean_stops: list[int] = msgspec.field(default_factory=list)
     tracker: Tracker = msgspec.field(default_factory=Tracker)
     spilled: dict[int, int] = msgspec.field(default_factory=dict)
+    changed: list[int] = msgspec.field(default_factory=list)  # lsns, not what was committed
 
     def count(self, table: str, rows: int, omitted: int = 0) -> None:
         self.rows[table] = self.rows.get(table, 0) + rows
         self.omitted[table] = self.omitted.get(table, 0) + omitted
+
+    def note_changed(self, lsns: list[int]) -> None:
+        """Ascending; a step that is done again may name some again.
+
+        Raises StoreDamagedError when there are too many to be told of each.
+        """
+        known = self.changed[-1] if self.changed else 0
+        self.changed += [lsn for lsn in lsns if lsn > known]
+        if len(self.changed) > CHANGED_MAX:
+            raise StoreDamagedError(
+                f"more than {CHANGED_MAX} records are not what was committed",
+                hint="restore the store from a backup; hermes-inspect verify names the damage",
+            )
 
 
 class Watcher(Protocol):

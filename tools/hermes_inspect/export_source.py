@@ -13,6 +13,7 @@ from typing import Final
 from hermes.errors import StoreDamagedError, StoreError
 from hermes.log.catalog import FolderCatalog
 from hermes.log.chain import genesis
+from hermes.log.checking import Proved
 from hermes.log.head import FILE_NAME as HEAD_NAME
 from hermes.log.head import read_head
 from hermes.log.reader import open_reader
@@ -90,18 +91,32 @@ class Source:
         found, _ = self.reader.publishes(offset, limit=AHEAD_RECORDS, limit_bytes=AHEAD_BYTES)
         return [record for record in found if record.lsn <= self.last_lsn]
 
-    def records(self, first: int, last: int, *, payloads: bool) -> Iterator[list[StoredRecord]]:
-        """Records first..last in order, page by page."""
+    def records(self, first: int, last: int) -> Iterator[list[StoredRecord]]:
+        """Records first..last in order, page by page, without their payloads."""
         at = first
         while at <= last:
-            page = self.reader.read(
-                at, limit=PAGE_RECORDS, limit_bytes=PAGE_BYTES, payloads=payloads
-            )
-            page = [record for record in page if record.lsn <= last]
-            if not page:
-                raise StoreDamagedError(
-                    f"records {at}..{last} cannot be found any more",
-                    hint="they were dropped meanwhile, or the store is damaged: run verify",
-                )
+            page = self.reader.read(at, limit=PAGE_RECORDS, limit_bytes=PAGE_BYTES, payloads=False)
+            page = _within(page, at, last)
             yield page
             at = page[-1].lsn + 1
+
+    def proved_records(self, first: int, last: int) -> Iterator[Proved]:
+        """The same with payloads, and with the lsns of those that are not what was committed."""
+        at, before = first, self.chain_before(first)
+        while at <= last:
+            page = self.reader.read_proved(at, before, limit=PAGE_RECORDS, limit_bytes=PAGE_BYTES)
+            page.records = _within(page.records, at, last)
+            page.changed = [lsn for lsn in page.changed if lsn <= last]
+            yield page
+            at, before = page.records[-1].lsn + 1, page.records[-1].chain
+
+
+def _within(page: list[StoredRecord], at: int, last: int) -> list[StoredRecord]:
+    """Those up to `last`. Raises StoreDamagedError when there is none."""
+    found = [record for record in page if record.lsn <= last]
+    if not found:
+        raise StoreDamagedError(
+            f"records {at}..{last} cannot be found any more",
+            hint="they were dropped meanwhile, or the store is damaged: run verify",
+        )
+    return found
