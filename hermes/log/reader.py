@@ -15,7 +15,7 @@ Works beside the writer in the same process (`SqliteLog.reader`) and in another 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
@@ -32,6 +32,7 @@ from hermes.log.database import explain
 from hermes.log.describing import segment_infos
 from hermes.log.facts import SegmentFacts, SegmentStart
 from hermes.log.held import HeldCache
+from hermes.log.kinds import kinds_of_key, kinds_with_offsets
 from hermes.log.page import Page
 from hermes.log.port import Batch, KeyFilter, SegmentInfo
 from hermes.log.record import FIRST_RARE_KIND, StoredRecord
@@ -385,18 +386,3 @@ def _sound(entries: Iterable[Entry]) -> list[Entry]:
 
 def _fetch(db: apsw.Connection, lsns: Iterable[int]) -> list[StoredRecord]:
     return [one_record(db, schema.RECORD, (lsn,)) for lsn in lsns]
-
-
-def kinds_with_offsets(db: apsw.Connection) -> Iterator[int]:
-    """Kinds of records with offsets, ascending, by hops over the index."""
-    row = first_numbers(db, schema.NEXT_KIND, (0,))
-    while row is not None:
-        yield row[0]
-        row = first_numbers(db, schema.NEXT_KIND, row)
-
-
-def kinds_of_key(db: apsw.Connection, key_id: int) -> Iterator[int]:
-    row = first_numbers(db, schema.NEXT_KIND_OF_KEY, (key_id, 0))
-    while row is not None:
-        yield row[0]
-        row = first_numbers(db, schema.NEXT_KIND_OF_KEY, (key_id, row[0]))

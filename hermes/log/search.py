@@ -24,9 +24,10 @@ import msgspec
 from hermes import limits
 from hermes.log import schema
 from hermes.log.catalog import Entry, position_of
+from hermes.log.kinds import kinds_of_key, kinds_with_offsets
 from hermes.log.page import Page
 from hermes.log.port import KeyFilter
-from hermes.log.reader import SqliteReader, kinds_of_key, kinds_with_offsets
+from hermes.log.reader import SqliteReader
 from hermes.log.record import FIRST_RARE_KIND, Kind, StoredRecord
 from hermes.log.rows import SpanRow, first_numbers, first_record, one_record, spans
 from hermes.log.schema import INTEGER_MAX

@@ -20,7 +20,8 @@ import apsw
 from hermes import limits
 from hermes.log import schema
 from hermes.log.catalog import Entry
-from hermes.log.reader import SqliteReader, kinds_with_offsets
+from hermes.log.kinds import kinds_with_offsets
+from hermes.log.reader import SqliteReader
 from hermes.log.record import StoredRecord
 from hermes.log.rows import numbers, one_record
 
