@@ -26,3 +26,8 @@ class SystemClock:
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
+
+
+def thread_cpu_ns() -> int:
+    """What the calling thread has had of a processor."""
+    return time.thread_time_ns()

@@ -77,12 +77,13 @@ def _watching(command: tuple[str, ...], store: Path, folder: Path) -> Iterator[N
 
     def start(turn: int) -> subprocess.Popen[bytes]:
         parts = [part.format(out=folder / f"{command[0]}-{turn}") for part in command]
-        on_screen = command == WATCHERS["screen"]
+        # The screen is shown only where all three are a terminal.
+        to = terminal if command == WATCHERS["screen"] else subprocess.DEVNULL
         return subprocess.Popen(
             [sys.executable, "-m", "hermes_inspect", *parts, "--store", str(store)],
-            stdin=terminal if on_screen else subprocess.DEVNULL,
-            stdout=terminal if on_screen else subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdin=to,
+            stdout=to,
+            stderr=to,
             env=os.environ | _SCREEN,
         )
 

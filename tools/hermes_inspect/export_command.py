@@ -19,6 +19,7 @@ from hermes.cli.groups import single
 from hermes.cli.running import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from hermes.errors import HermesError
 from hermes_inspect.store import EXIT_DAMAGED, StoreOption, code_of, store_path
+from hermes_inspect.yielding import yield_to
 
 GC_ALLOCATIONS = 200_000
 
@@ -82,7 +83,9 @@ def export(
             payloads=payloads,
             dropped_headers=tuple(sorted(dropped)),
         )
-        _run(Request(store_path(store), out, options, from_lsn, to_lsn, incremental), sign)
+        request = Request(store_path(store), out, options, from_lsn, to_lsn, incremental)
+        yield_to(request.store)
+        _run(request, sign)
     except HermesError as error:
         _fail(str(error), code_of(error))
     except OSError as error:

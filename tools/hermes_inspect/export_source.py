@@ -19,6 +19,7 @@ from hermes.log.head import read_head
 from hermes.log.reader import open_reader
 from hermes.log.record import StoredRecord
 from hermes_inspect.store import nothing_in, require_readable
+from hermes_inspect.yielding import Yielding
 
 PAGE_RECORDS: Final = 2_000
 PAGE_BYTES: Final = 8 * 1024 * 1024
@@ -34,6 +35,7 @@ class Source:
         StoreDamagedError."""
         require_readable(path)
         self.path = path
+        self._yielding = Yielding(path)
         self.damage: list[str] = []
         committed = self._committed(path / HEAD_NAME)
         self.reader = open_reader(path)
@@ -99,6 +101,7 @@ class Source:
             page = _within(page, at, last)
             yield page
             at = page[-1].lsn + 1
+            self._yielding.between_steps()
 
     def proved_records(self, first: int, last: int) -> Iterator[Proved]:
         """The same with payloads, and with the lsns of those that are not what was committed."""
@@ -109,6 +112,7 @@ class Source:
             page.changed = [lsn for lsn in page.changed if lsn <= last]
             yield page
             at, before = page.records[-1].lsn + 1, page.records[-1].chain
+            self._yielding.between_steps()
 
 
 def _within(page: list[StoredRecord], at: int, last: int) -> list[StoredRecord]:

@@ -44,7 +44,7 @@ from hermes_inspect.sessions import Sessions
 from hermes_inspect.store import Store, StoreArgument, StoreOption, open_store, store_path
 from hermes_inspect.times import Clockface
 from hermes_inspect.views import LineStyle, date_line, gap_line, record_line
-from hermes_inspect.yielding import Yielding, be_nice
+from hermes_inspect.yielding import Yielding, be_nice, yield_to
 
 # A commit takes a millisecond; a person sees no difference below a tenth of a second.
 POLL_SECONDS: Final = 0.1
@@ -97,7 +97,7 @@ def log(
             return
         lines = Lines(opened, wanted, LineStyle(face), payload=payload, json=json)
         records = Records(opened, wanted, payloads=payload is not None)
-        at = _show_stored(records, lines, limit=limit, last=last, follow=follow)
+        at = _show_stored(opened, records, lines, limit=limit, last=last, follow=follow)
         if follow and at is not None:
             _follow(opened, records, lines, at, limit)
         output.exit_for(opened, damaged=lines.damaged)
@@ -112,7 +112,13 @@ def _show_screen(store: Store, wanted: Filter, face: Clockface, payload: str) ->
 
 
 def _show_stored(
-    records: Records, lines: Lines, *, limit: int | None, last: int | None, follow: bool
+    store: Store,
+    records: Records,
+    lines: Lines,
+    *,
+    limit: int | None,
+    last: int | None,
+    follow: bool,
 ) -> int | None:
     """Show what there is. Returns where to go on, None when enough was shown."""
     if last is None and follow and limit is None:
@@ -123,12 +129,14 @@ def _show_stored(
         lines.show(records.last(last, before_lsn=end) if last else [])
         return end
     at = records.first_lsn
+    yielding = yield_to(store.path)
     for page in records.walk(at):
         at = page.reached
         room = len(page.items) if limit is None else limit - lines.shown
         lines.show(page.items[:room])
         if limit is not None and lines.shown >= limit:
             return None
+        yielding.between_steps()
     return at
 
 

@@ -24,7 +24,7 @@ from hermes_inspect.sql_output import TABLE_ROWS, Limited, write_csv, write_json
 from hermes_inspect.sql_tables import describe, functions, tables
 from hermes_inspect.sql_walk import Walk
 from hermes_inspect.store import StoreOption, open_store, store_path
-from hermes_inspect.yielding import Yielding, be_nice
+from hermes_inspect.yielding import yield_to
 
 STDIN = "-"
 
@@ -76,10 +76,7 @@ def sql(
     limit_memory()
     with open_store(store_path(store_option)) as store:
         output.tell_state(store)
-        yielding = Yielding(store.path)
-        if yielding.beside_writer():
-            be_nice()
-        walk = Walk(store, tell, yielding.between_steps)
+        walk = Walk(store, tell, yield_to(store.path).between_steps)
         found = tables(store, walk, payloads=payloads)
         with closing(ReadOnlySql(found, functions(walk))) as connection:
             timeout_ns = None if timeout is None else round(timeout * 1e9)

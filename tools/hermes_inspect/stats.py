@@ -35,6 +35,7 @@ from hermes_inspect.tally import (
     subject_fields,
 )
 from hermes_inspect.times import Clockface, size, span
+from hermes_inspect.yielding import Yielding, yield_to
 
 # Rows of the table of subjects; JSON has all.
 SUBJECTS_SHOWN: Final = 30
@@ -57,8 +58,9 @@ def stats(
     with open_store(store_path(store_option, store)) as opened:
         output.tell_state(opened)
         records = Records(opened, wanted)
+        yielding = yield_to(opened.path)
         with _progress(opened, records) as progress:
-            tally, gaps = count(records, progress)
+            tally, gaps = count(records, yielding, progress)
         for gap in gaps:
             output.warn(f"damaged: records {gap.first_lsn}..{gap.last_lsn}: {gap.why}")
         out = Output(json=json)
@@ -69,7 +71,7 @@ def stats(
         output.exit_for(opened, damaged=bool(gaps))
 
 
-def count(records: Records, progress: _Progress = lambda _: None) -> tuple[Tally, list[Gap]]:
+def count(records: Records, yielding: Yielding, progress: _Progress) -> tuple[Tally, list[Gap]]:
     """Read them all. Raises StoreError."""
     tally = Tally()
     gaps: list[Gap] = []
@@ -80,6 +82,7 @@ def count(records: Records, progress: _Progress = lambda _: None) -> tuple[Tally
             else:
                 tally.add(item.lsn, item.at_ns, item.kind, item.event)
         progress(page.reached)
+        yielding.between_steps()
     return tally, gaps
 
 

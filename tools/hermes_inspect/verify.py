@@ -38,6 +38,7 @@ from hermes_inspect.store import (
 )
 from hermes_inspect.verify_notes import Claims, Keys, UsageError, claims_of, keys_of, read_notes
 from hermes_inspect.verify_store import Looked, OnBytes, Verdict, check_indexes, look, verify_store
+from hermes_inspect.yielding import yield_to
 
 EXIT_BROKEN: Final = 1
 # Breaks that are shown to a person; --json tells all that were kept.
@@ -125,6 +126,7 @@ def _run(
                 hint="name it with --pubkey; `hermes key` printed it",
             )
         outside = claims_of(checkpoints, notes, keys, looked.store_id)
+    yield_to(folder)
     with _progress(looked) as on_bytes:
         verdict = verify_store(looked, keys, outside, on_bytes)
     if indexes:

@@ -11,12 +11,10 @@ Nothing is printed here; `verify.py` does that.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import pairwise
@@ -37,12 +35,12 @@ from hermes_inspect.verify_joints import SegmentSeen, Whole, judge, judge_head, 
 from hermes_inspect.verify_lost import lost_payloads
 from hermes_inspect.verify_notes import Claims, Keys
 from hermes_inspect.verify_walk import Claim, Piece, PieceWalked, walk_piece
+from hermes_inspect.workers import worker_pool
 
 # About so much of a file per piece: a fraction of a second, so that progress is seen.
 PIECE_BYTES: Final = 32 * 1024 * 1024
 # Below this the processes would cost more than they bring.
 ALONE_BYTES: Final = 96 * 1024 * 1024
-WORKERS_NICE: Final = 10
 # HEAD is written beside us: a slot that looks torn is looked at again.
 HEAD_LOOKS: Final = 5
 HEAD_AGAIN_SECS: Final = 0.02
@@ -240,10 +238,7 @@ def _walk_all(
         for piece in pieces:
             yield piece, walk_piece(piece, keys.lines, store_id)
         return
-    # Forked from a clean process: this one may have threads and open databases.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hermes_inspect.verify_walk"])
-    pool = ProcessPoolExecutor(min(workers, len(pieces)), context, _begin_worker)
+    pool = worker_pool(min(workers, len(pieces)), ["hermes_inspect.verify_walk"])
     try:
         futures: dict[Future[PieceWalked], Piece] = {
             pool.submit(walk_piece, piece, keys.lines, store_id): piece for piece in pieces
@@ -256,12 +251,6 @@ def _walk_all(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _begin_worker() -> None:
-    """A server beside us goes first; an interrupt is the parent's to handle."""
-    os.nice(WORKERS_NICE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def check_indexes(looked: Looked) -> list[Break]:

@@ -23,6 +23,7 @@ from hermes.log.scan import SegmentScan
 from hermes.log.segment_walk import walk_rows
 from hermes.log.v1 import log_pb2
 from hermes.signed_note import NoteError, VerifierKey, parse_key
+from hermes_inspect.yielding import Yielding
 
 # Read in one transaction: some milliseconds, so that nobody waits for it.
 READ_BYTES: Final = 4 * 1024 * 1024
@@ -65,7 +66,14 @@ def walk_piece(piece: Piece, keys: tuple[str, ...], store_id: str) -> PieceWalke
     try:
         with SegmentScan(piece.path) as scan:
             walk = ChainWalk(piece.first_lsn, _chain_before(scan, piece), segment=name)
-            walk_rows(scan, walk, piece.last_lsn, read_bytes=READ_BYTES)
+            yielding = Yielding(piece.path.parent)
+            walk_rows(
+                scan,
+                walk,
+                piece.last_lsn,
+                read_bytes=READ_BYTES,
+                on_rows=lambda _: yielding.between_steps(),
+            )
             return _checked(scan, walk, [parse_key(key) for key in keys], store_id)
     except StoreError as error:
         if walk.seen.last_lsn < piece.last_lsn:

@@ -17,12 +17,11 @@ Rules
 from __future__ import annotations
 
 import os
-import resource
 import threading
 from pathlib import Path
 from typing import Final
 
-from hermes.clock import SystemClock
+from hermes.clock import SystemClock, thread_cpu_ns
 from hermes.log.head import FILE_NAME as HEAD_NAME
 
 NICENESS: Final = 10
@@ -30,8 +29,8 @@ NICENESS: Final = 10
 # by others: the processor, or the disk.
 STRETCH_NS: Final = 20_000_000
 UNDISTURBED_SHARE: Final = 0.9
-# Then so many times as long is rested.
-REST_FACTOR: Final = 4
+# Then so many times as long is rested: what is taken is a tenth of one core.
+REST_FACTOR: Final = 9
 # The server is writing if it did within so long.
 WRITING_NS: Final = 1_000_000_000
 
@@ -46,11 +45,21 @@ def be_nice() -> None:
     os.nice(max(0, NICENESS - os.nice(0)))
 
 
+def yield_to(store: Path) -> Yielding:
+    """For a command that reads a store: from now on it is nice where a server writes to it."""
+    yielding = Yielding(store)
+    if yielding.beside_writer():
+        be_nice()
+    return yielding
+
+
 class Yielding:
-    """One reader that works a step at a time, and between steps holds nothing."""
+    """One thread that reads, a step at a time, and between steps holds nothing.
+
+    `store` is the store's folder.
+    """
 
     def __init__(self, store: Path) -> None:
-        """`store` is the store's folder."""
         self._head = store / HEAD_NAME
         self._clock = SystemClock()
         self._pause = threading.Event()
@@ -59,14 +68,14 @@ class Yielding:
     def begin(self) -> None:
         """Work begins: what was waited for until now does not count."""
         self._wall_ns = self._clock.monotonic_ns()
-        self._cpu_ns = _cpu_ns()
+        self._cpu_ns = thread_cpu_ns()
 
     def between_steps(self) -> None:
         """To be called between steps; returns when the next one may begin."""
         wall_ns = self._clock.monotonic_ns() - self._wall_ns
         if wall_ns < STRETCH_NS:
             return
-        pause_ns = rest_ns(wall_ns, _cpu_ns() - self._cpu_ns)
+        pause_ns = rest_ns(wall_ns, thread_cpu_ns() - self._cpu_ns)
         if pause_ns and self.beside_writer():
             self._pause.wait(pause_ns / 1e9)
         self.begin()
@@ -78,9 +87,3 @@ class Yielding:
         except OSError:
             return False
         return self._clock.wall_ns() - written_ns < WRITING_NS
-
-
-def _cpu_ns() -> int:
-    """What this process has had of the processor."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return int((used.ru_utime + used.ru_stime) * 1e9)

@@ -33,7 +33,7 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setattr(threading.Event, "wait", wait)
     monkeypatch.setattr(yielding, "STRETCH_NS", 0)
     # As if nothing had been had of the processor, whatever it was.
-    monkeypatch.setattr(yielding, "_cpu_ns", lambda: 0)
+    monkeypatch.setattr(yielding, "thread_cpu_ns", lambda: 0)
     return times
 
 
