@@ -96,6 +96,7 @@ class Events:
                 yield from event_rows(
                     record, directory, asked.columns, window, payloads=self._payloads
                 )
+                self._walk.pause()  # a page of batches is millions of rows
 
 
 def _order(conditions: Sequence[Condition]) -> str:

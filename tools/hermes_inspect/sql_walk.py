@@ -33,15 +33,15 @@ class Walk:
         self,
         store: Store,
         on_gap: Callable[[Gap], None],
-        between_pages: Callable[[], None] = lambda: None,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
-        """`between_pages` is called while nothing is held. Raises StoreError."""
+        """`pause` is called while nothing is held. Raises StoreError."""
         self.reader = store.reader
         self.last_lsn = store.last_lsn
         self._store = store
         self._on_gap = on_gap
         self._gaps: set[Gap] = set()
-        self._between_pages = between_pages
+        self.pause = pause
 
     def records(
         self,
@@ -73,7 +73,7 @@ class Walk:
     def _rest(self) -> None:
         """A server that seals a segment must not wait for us."""
         self.reader.rest()
-        self._between_pages()
+        self.pause()
 
     def touching_any(
         self, part: Sequence[Range], kinds: frozenset[int], check: Callable[[], None]
