@@ -7,7 +7,6 @@ what a line looks like in `views.py`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from typing import Final
 
@@ -142,7 +141,6 @@ def _show_stored(
 
 def _follow(store: Store, records: Records, lines: Lines, at: int, limit: int | None) -> None:
     """Until interrupted, or the filter can match nothing more."""
-    pause = threading.Event()
     be_nice()
     yielding = Yielding(store.path)
     while at < records.end_lsn:
@@ -155,8 +153,7 @@ def _follow(store: Store, records: Records, lines: Lines, at: int, limit: int | 
         if page.done:
             # A server that seals a segment must not wait for us.
             store.reader.rest()
-            pause.wait(POLL_SECONDS)
-            yielding.begin()
+            yielding.rest(POLL_SECONDS)
         else:
             yielding.between_steps()
 

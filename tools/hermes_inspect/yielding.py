@@ -72,12 +72,16 @@ class Yielding:
 
     def between_steps(self) -> None:
         """To be called between steps; returns when the next one may begin."""
+        if self._clock.monotonic_ns() - self._wall_ns >= STRETCH_NS:
+            self.rest()
+
+    def rest(self, least_seconds: float = 0.0) -> None:
+        """Rest as long as what was done since `begin` asks for, or longer; then begin."""
         wall_ns = self._clock.monotonic_ns() - self._wall_ns
-        if wall_ns < STRETCH_NS:
-            return
-        pause_ns = rest_ns(wall_ns, thread_cpu_ns() - self._cpu_ns)
-        if pause_ns and self.beside_writer():
-            self._pause.wait(pause_ns / 1e9)
+        due_ns = rest_ns(wall_ns, thread_cpu_ns() - self._cpu_ns)
+        due_seconds = due_ns / 1e9 if due_ns and self.beside_writer() else 0.0
+        if pause_seconds := max(least_seconds, due_seconds):
+            self._pause.wait(pause_seconds)
         self.begin()
 
     def beside_writer(self) -> bool:

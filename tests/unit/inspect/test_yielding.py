@@ -51,6 +51,13 @@ def test_does_not_rest_where_nobody_writes(tmp_path: Path, waited: list[float]) 
     assert waited == []
 
 
+def test_rests_at_least_as_long_as_is_asked(tmp_path: Path, waited: list[float]) -> None:
+    Yielding(tmp_path).rest(1_000.0)
+    (tmp_path / "HEAD").write_bytes(b"just now")
+    Yielding(tmp_path).rest(1_000.0)
+    assert waited == [1_000.0, 1_000.0]
+
+
 def test_does_not_rest_after_too_little_to_tell(
     tmp_path: Path, waited: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
