@@ -18,6 +18,7 @@ decisions in the pure modules beside them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from hermes import limits
 from hermes.broker import events as ev
@@ -42,6 +43,10 @@ from hermes.broker.store_size import StoreSize
 from hermes.clock import Clock
 from hermes.errors import HermesError, LimitExceededError
 from hermes.log.port import Committed, Log, SegmentInfo
+
+# A stop with so many records since the last snapshot makes one more. Fewer are folded in
+# less time than it takes to write it.
+STOP_SNAPSHOT_RECORDS: Final = 1_000
 
 
 class Engine:
@@ -111,9 +116,17 @@ class Engine:
             )
         for subscription in list(self.fanout.buffers):
             self.unsubscribe(subscription)
+        self._snapshot_for_next_start()
         self.journal.record(ev.ServerStopped(engine_time_ns=now_ns, reason=reason))
         self.core.stopped = True
         self.journal.after_commit(on_stopped)
+
+    def _snapshot_for_next_start(self) -> None:
+        log = self.core.log
+        if log.durable and not log.low_space:
+            self.journal.flush()
+            if self.journal.records_since_snapshot >= STOP_SNAPSHOT_RECORDS:
+                self.journal.snapshot()
 
     # --------------------------------------------------------------- sessions
 
@@ -212,7 +225,7 @@ class Engine:
         self.deliveries.died.clear()
         self.fanout.record_drops(now_ns)
         self.journal.flush()
-        if self.core.log.durable:
+        if self.core.log.durable and not self.core.stopped:
             self._keep_log_short()
 
     def _keep_log_short(self) -> None:
