@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from importlib.metadata import packages_distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -66,12 +66,19 @@ def _config(ephemeral: bool, flags: dict[str, str | bool | None]) -> ServerConfi
 
 def _refuse_namesake() -> None:
     """Another distribution of the top-level package `hermes` mixes its files with ours."""
-    owners = set(packages_distributions().get("hermes", ())) - {DISTRIBUTION}
+    owners = {found.name for found in distributions() if _installs_hermes(found)} - {DISTRIBUTION}
     if owners:
         raise UsageError(
             f"the distribution {', '.join(sorted(owners))} installs a package named hermes too, "
             f"and its files mix with ours; uninstall it, then reinstall {DISTRIBUTION}"
         )
+
+
+def _installs_hermes(distribution: Distribution) -> bool:
+    # `packages_distributions` parses what each says of itself: a tenth of the start.
+    packages = (distribution.read_text("top_level.txt") or "").split()
+    files = (distribution.read_text("RECORD") or "").splitlines()
+    return "hermes" in packages or any(file.startswith("hermes/") for file in files)
 
 
 def _retention(config: ServerConfig) -> dict[str, str]:

@@ -254,12 +254,15 @@ def test_a_store_that_cannot_be_written(tmp_path: Path) -> None:
     assert "/proc/hermes" in last_line(stderr)
 
 
-def test_a_namesake_on_the_path_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"), [("top_level.txt", "hermes\n"), ("RECORD", "hermes/__init__.py,,\n")]
+)
+def test_a_namesake_on_the_path_is_named(tmp_path: Path, name: str, text: str) -> None:
     """PyPI has a distribution `hermes` with a package of the same name."""
     metadata = tmp_path / "hermes-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: hermes\nVersion: 1.0\n")
-    (metadata / "top_level.txt").write_text("hermes\n")
+    (metadata / name).write_text(text)
     code, stderr = refused(tmp_path, *ANY_PORT, PYTHONPATH=str(tmp_path))
     assert code == 2
     assert "distribution hermes installs a package named hermes too" in stderr
