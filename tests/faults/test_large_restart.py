@@ -28,6 +28,7 @@ SERVING_SECONDS_MAX = 1.0
 SUBJECTS = 100
 PAYLOAD = b"." * 100
 PUBLISHERS = 32  # tasks of the client that publishes one message after the other
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}  # as an installed package is
 BUSY = 5  # members at work when the server ends
 BEHIND = 11  # a consumer of everything, which nobody else works for: who measures does
 
@@ -179,7 +180,7 @@ async def _restart(server: ServerProcess, books: Books, size: Size, kind: str) -
 async def run(store: Path, size: Size) -> float:
     """Seconds that the slowest start took to serve."""
     books = Books()
-    async with ServerProcess(store) as server:
+    async with ServerProcess(store, COMPILED) as server:
         await _fill(server, size.messages)
         async with _client(server) as client:
             for n in range(size.consumers):
