@@ -24,7 +24,6 @@ from hermes.broker.state import State
 from hermes.errors import StoreDamagedError
 from hermes.log.record import Kind
 from hermes_inspect.directory import Directory, Person
-from hermes_inspect.export_arrow import SCHEMAS
 from hermes_inspect.export_custody import CustodyWriter, History, state_before
 from hermes_inspect.export_folder import OutputFolder, earlier_path
 from hermes_inspect.export_manifest import (
@@ -40,6 +39,7 @@ from hermes_inspect.export_manifest import (
 from hermes_inspect.export_options import ExportError, Options
 from hermes_inspect.export_pass import LogPass
 from hermes_inspect.export_plan import NoWatcher, Plan, Progress, Watcher, choose_range
+from hermes_inspect.export_schema import SCHEMAS
 from hermes_inspect.export_source import Source
 
 TOOL = f"hermes-inspect {version('hermes-broker')}"

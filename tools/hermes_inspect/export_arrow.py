@@ -1,21 +1,19 @@
-"""The only file that knows Arrow: schemas, columns made in bulk, Parquet files in and out.
+"""Columns made in bulk, Parquet files in and out. Only this file and export_schema know Arrow.
 
 Theory: nothing here is done row by row. Runs (rows.py) become columns by one list per
 column and run, and one index that says how often each repeats; boards (custody.py) are
 arrays already.
 
 Rules
-- The schemas only grow: columns are added at the end, never renamed, retyped or moved.
-  tests/unit/inspect/test_export_schema.py holds them against a golden file.
 - Bytes of a file follow from its rows alone: fixed row groups, fixed encodings, no times,
   no metadata of the writer's machine.
-- No column needs quoting in DuckDB or PostgreSQL.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +24,15 @@ import pyarrow.parquet as pq
 from hermes.log.record import StoredRecord
 from hermes_inspect.custody import OUTCOMES, UNKNOWN
 from hermes_inspect.custody_board import Board
+from hermes_inspect.export_schema import (
+    CUSTODY,
+    DIGEST,
+    EVENTS,
+    RECORDS,
+    SCHEMAS,
+    TIME,
+    WORD,
+)
 from hermes_inspect.rows import EventRun, kind_name
 
 ROW_GROUP_ROWS: Final = 131_072
@@ -36,76 +43,14 @@ RUN_COST: Final = 2  # of a run
 RECORD_COST: Final = 4  # of a record
 COMPRESSION_LEVEL: Final = 3
 
-_TIME: Final = pa.timestamp("us", tz="UTC")
-_WORD: Final = pa.dictionary(pa.int32(), pa.string())  # text that repeats
-_DIGEST: Final = pa.binary(32)
-
-RECORDS: Final = pa.schema(
-    [
-        pa.field("lsn", pa.int64(), nullable=False),
-        pa.field("at_ns", pa.int64(), nullable=False),
-        pa.field("kind", pa.int32(), nullable=False),
-        pa.field("key", _WORD),
-        pa.field("first", pa.int64()),
-        pa.field("last", pa.int64()),
-        pa.field("body", pa.binary(), nullable=False),
-        pa.field("payload_hash", _DIGEST),
-        pa.field("chain", _DIGEST, nullable=False),
-    ]
+# What rows share: see `EventColumns`.
+_OF_RUNS: Final = (
+    *(pa.int64(), pa.int64(), WORD, WORD, pa.int64(), WORD, WORD, pa.int32(), WORD),
+    *(DIGEST, pa.int64()),
 )
-EVENTS: Final = pa.schema(
-    [
-        pa.field("lsn", pa.int64(), nullable=False),
-        pa.field("recorded_at", _TIME, nullable=False),
-        pa.field("recorded_at_ns", pa.int64(), nullable=False),
-        pa.field("kind", _WORD, nullable=False),
-        pa.field("message_offset", pa.int64()),
-        pa.field("message_id", pa.string()),
-        pa.field("subject", _WORD),
-        pa.field("consumer", _WORD),
-        pa.field("member", pa.int64()),
-        pa.field("peer", _WORD),
-        pa.field("principal", _WORD),
-        pa.field("attempt", pa.int32()),
-        pa.field("reason", _WORD),
-        pa.field("headers", pa.map_(pa.string(), pa.string())),
-        pa.field("payload", pa.binary()),
-        pa.field("payload_bytes", pa.int64()),
-        pa.field("payload_hash", _DIGEST),
-    ]
-)
-CUSTODY: Final = pa.schema(
-    [
-        pa.field("message_offset", pa.int64(), nullable=False),
-        pa.field("message_id", pa.string()),
-        pa.field("subject", _WORD),
-        pa.field("consumer", _WORD, nullable=False),
-        pa.field("consumer_lsn", pa.int64(), nullable=False),
-        pa.field("published_at", _TIME),
-        pa.field("first_delivered_at", _TIME),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("settled_at", _TIME),
-        pa.field("outcome", _WORD, nullable=False),
-        pa.field("as_of_lsn", pa.int64(), nullable=False),
-    ]
-)
-SCHEMAS: Final = {"records": RECORDS, "events": EVENTS, "custody": CUSTODY}
-
 # Numbers that grow: a few bits each. The rest is better off in a dictionary or plain.
 _DELTAS: Final = {"lsn", "at_ns", "recorded_at", "recorded_at_ns", "message_offset"}
 _PLAIN: Final = {"body", "chain", "message_id", "payload"}
-
-
-def describe_schemas() -> dict[str, list[str]]:
-    """`name type` of each column, per table: what the golden file holds."""
-    return {
-        table: [f"{field.name} {_plain_type(field.type)}" for field in schema]
-        for table, schema in SCHEMAS.items()
-    }
-
-
-def _plain_type(kind: Any) -> str:
-    return str(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 # --------------------------------------------------------------------- writing
@@ -167,6 +112,14 @@ class RecordColumns:
         )
 
 
+class _Codes(dict[str | None, int]):
+    """Words by number, in the order in which they are first asked for."""
+
+    def __missing__(self, word: str | None) -> int:
+        code = self[word] = len(self)
+        return code
+
+
 class EventColumns:
     """Rows of events/, gathered for a row group until `cost` reaches ROW_GROUP_ROWS."""
 
@@ -177,12 +130,10 @@ class EventColumns:
         self.cost = 0  # in rows; what is large counts for several
         self._rows = 0
         # Per run, what its rows share: lsn, at_ns, kind, consumer, member, peer,
-        # principal, attempt, reason, payload_hash.
+        # principal, attempt, reason, payload_hash, and what its offsets are ahead of its rows.
         self._runs: list[tuple[Any, ...]] = []
         self._index = array("i")  # per row: which run it is of
-        self._offsets = array("q")
-        self._subjects: list[str | None] = []  # each once
-        self._codes: dict[str | None, int] = {}
+        self._codes = _Codes()  # of subjects
         self._subject = array("i")  # per row: which of them
         self._ids: list[str | None] = []
         self._sizes: list[int | None] = []
@@ -190,7 +141,7 @@ class EventColumns:
         self._payloads: list[bytes | None] = []
 
     def add(self, run: EventRun) -> None:
-        n = run.count
+        n, row = run.count, self._rows
         self._index.extend(array("i", (len(self._runs),)) * n)
         self._runs.append(
             (
@@ -204,22 +155,17 @@ class EventColumns:
                 run.attempt,
                 run.reason,
                 run.payload_hash,
+                None if run.first is None else run.first - row,
             )
         )
-        rows = self._rows = self._rows + n
+        rows = self._rows = row + n
         self.cost += n + RUN_COST
-        if run.first is None:
-            self._offsets.extend(array("q", (-1,)) * n)
-        elif n == 1:
-            self._offsets.append(run.first)
-        else:
-            self._offsets.extend(range(run.first, run.first + n))
         if run.subjects:
-            self._subject.extend(map(self._code, run.subjects))
+            self._subject.extend(map(self._codes.__getitem__, run.subjects))
         elif n == 1:
-            self._subject.append(self._code(run.subject))
+            self._subject.append(self._codes[run.subject])
         else:
-            self._subject.extend(array("i", (self._code(run.subject),)) * n)
+            self._subject.extend(array("i", (self._codes[run.subject],)) * n)
         if run.ids:
             _pad(self._ids, run.ids, rows)
         if run.sizes:
@@ -231,24 +177,14 @@ class EventColumns:
             _pad(self._payloads, run.payloads, rows)
             self.cost += sum(run.sizes) // ROW_BYTES
 
-    def _code(self, subject: str | None) -> int:
-        code = self._codes.get(subject)
-        if code is None:
-            code = self._codes[subject] = len(self._subjects)
-            self._subjects.append(subject)
-        return code
-
     def take(self) -> Any:
         """What was gathered, as a table; begins anew."""
         rows = self._rows
         index = _numbers(self._index, pa.int32())
-        offsets = _numbers(self._offsets, pa.int64())
-        lists: list[Any] = list(zip(*self._runs, strict=True)) or [()] * 10
+        lists: list[Any] = list(zip(*self._runs, strict=True)) or [()] * len(_OF_RUNS)
         lists[2] = [kind_name(kind) for kind in lists[2]]
-        kinds = (pa.int64(), pa.int64(), _WORD, _WORD, pa.int64(), _WORD, _WORD, pa.int32(), _WORD)
-        lsn, at_ns, kind, consumer, member, peer, principal, attempt, reason, digest = (
-            _column(values, of).take(index)
-            for values, of in zip(lists, (*kinds, _DIGEST), strict=True)
+        lsn, at_ns, kind, consumer, member, peer, principal, attempt, reason, digest, ahead = (
+            _column(values, of).take(index) for values, of in zip(lists, _OF_RUNS, strict=True)
         )
         ids = _column(self._ids, pa.string(), rows)
         columns = [
@@ -256,9 +192,9 @@ class EventColumns:
             _time(at_ns),
             at_ns,
             kind,
-            pc.if_else(pc.less(offsets, 0), None, offsets),
+            pc.add(ahead, _count_up(rows)),
             pc.if_else(pc.equal(ids, ""), None, ids),
-            _words(self._subjects).take(_numbers(self._subject, pa.int32())),
+            _words(list(self._codes)).take(_numbers(self._subject, pa.int32())),
             consumer,
             member,
             peer,
@@ -272,6 +208,16 @@ class EventColumns:
         ]
         self._begin()
         return pa.table(columns, schema=EVENTS)
+
+
+@cache
+def _counted(power: int) -> Any:
+    return pa.array(range(1 << power), pa.int64())
+
+
+def _count_up(n: int) -> Any:
+    """0, 1, … below n."""
+    return _counted(n.bit_length()).slice(0, n)
 
 
 def custody_table(
@@ -360,7 +306,7 @@ def _column(values: Sequence[Any], kind: Any, rows: int | None = None) -> Any:
     """A column of values; filled up with nulls to `rows`."""
     if rows is not None and not values:
         return pa.nulls(rows, kind)
-    if kind == _WORD:
+    if kind == WORD:
         return _words(values)
     column = pa.array(values, kind)
     if rows is not None and len(values) < rows:
@@ -379,7 +325,7 @@ def _repeat(text: str, n: int) -> Any:
 
 def _time(ns: Any) -> Any:
     """Unix nanoseconds as timestamp[us, UTC], rounded down."""
-    return pc.cast(pc.cast(ns, pa.timestamp("ns", tz="UTC")), _TIME, safe=False)
+    return pc.cast(pc.cast(ns, pa.timestamp("ns", tz="UTC")), TIME, safe=False)
 
 
 # --------------------------------------------------------------------- reading

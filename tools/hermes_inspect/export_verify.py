@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hermes.log.chain import genesis, link
 from hermes.log.record import Kind
 from hermes.log.v1 import log_pb2
-from hermes_inspect.export_arrow import SCHEMAS, count_rows, read_records
+from hermes_inspect.export_arrow import count_rows, read_records
 from hermes_inspect.export_folder import digest_of
 from hermes_inspect.export_manifest import (
     NAME,
@@ -32,6 +32,7 @@ from hermes_inspect.export_manifest import (
 )
 from hermes_inspect.export_options import NoExportError
 from hermes_inspect.export_plan import NoWatcher, Watcher
+from hermes_inspect.export_schema import SCHEMAS
 
 
 class ExportVerified(msgspec.Struct, frozen=True):

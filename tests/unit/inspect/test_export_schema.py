@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from hermes_inspect.export_arrow import SCHEMAS, describe_schemas
+from hermes_inspect.export_schema import SCHEMAS, describe_schemas
 
 GOLDEN = Path(__file__).with_name("export_schema.json")
 # Reserved in PostgreSQL or DuckDB, as far as one might think of them as a column's name.
