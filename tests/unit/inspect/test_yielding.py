@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hermes_inspect import yielding
+from hermes_inspect import cli, yielding
 from hermes_inspect.yielding import REST_FACTOR, Yielding, rest_ns
+from tests.support.stored import store_records
+from tests.support.world import World, messages
 
 
 def test_who_got_what_it_wanted_need_not_rest() -> None:
@@ -65,3 +67,27 @@ def test_does_not_rest_after_too_little_to_tell(
     (tmp_path / "HEAD").write_bytes(b"just now")
     Yielding(tmp_path).between_steps()
     assert waited == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["log"], ["stats"], ["sql", "SELECT count(*) FROM events"], ["export", "OUT"], ["verify"]],
+    ids=lambda command: command[0],
+)
+def test_whatever_reads_much_may_rest_on_the_way(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    world.publish(*(messages(2, subject=f"a.{n}") for n in range(3)))
+    store = store_records(tmp_path / "store", world.records())
+    steps = 0
+
+    def step(_: Yielding) -> None:
+        nonlocal steps
+        steps += 1
+
+    monkeypatch.setattr(Yielding, "between_steps", step)
+    monkeypatch.setattr(yielding, "be_nice", lambda: None)
+    parts = [str(tmp_path / "out") if part == "OUT" else part for part in command]
+    assert cli.run([*parts, "--store", str(store)]) == 0
+    assert steps
